@@ -1,0 +1,123 @@
+"""python -m reward.inspect SOURCE: what a file or a hub dataset holds, and what is wrong with it.
+
+Nothing is written. Every kind of problem is looked for and nothing is left out for it, whatever
+params.yaml says; near duplicates need a split and are looked for by the stage of that name.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from reward.catalogue import Dataset
+from reward.duplicates import Ledger
+from reward.formats import COLUMNS
+from reward.intake import Intake
+from reward.preferences import Preference
+from reward.quality import Quality
+from reward.rows import Row, Tolerance
+from reward.stage import InputError
+
+SAMPLES = 3  # pairs shown
+WIDTH = 100  # characters shown of a text
+
+
+def main() -> None:
+    """Inspect the dataset that the command line names; exit status 1 where it cannot be read."""
+    parser = argparse.ArgumentParser(
+        prog="python -m reward.inspect", description="Show what a dataset holds and what is wrong."
+    )
+    parser.add_argument("source", help="a file, a pattern of files in quotes, or a hub repository")
+    parser.add_argument("--config", help="of a hub repository")
+    parser.add_argument("--split", help="of a hub repository")
+    parser.add_argument("--revision", help="of a hub repository")
+    parser.add_argument("--format", choices=COLUMNS, help="found by the columns otherwise")
+    parser.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        metavar="OURS=THEIRS",
+        help="e.g. prompt=question; may be given again",
+    )
+    given = vars(parser.parse_args())
+    columns = dict(pair.partition("=")[::2] for pair in given.pop("column"))
+    try:
+        for line in report(Dataset(**given, columns=columns)):
+            print(line)
+    except (InputError, ValidationError) as error:
+        print(f"inspect: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def report(entry: Dataset) -> Iterator[str]:
+    """The lines that tell what a dataset holds. Raises InputError where it cannot be read."""
+    intake = Intake(entry.source, entry, Tolerance(sys.maxsize))
+    everything = Quality.model_validate(dict.fromkeys(Quality.model_fields, "count"))
+    samples: list[tuple[int, Preference]] = []
+    ledger = Ledger()
+    with tempfile.TemporaryDirectory() as scratch:
+        for row, pair in intake.pairs(everything, Path(scratch)):
+            ledger.add(pair, 0, row)
+            if len(samples) < SAMPLES:
+                samples.append((row, pair))
+    for kind, found in (
+        ("contradiction", ledger.contradictions()),
+        ("duplicate", ledger.duplicates()),
+    ):
+        for row in ledger.rows[found].tolist():
+            intake.tally.find(kind, row)
+    tally = intake.tally
+    counts = f"{tally.rows:,} rows, {tally.pairs:,} pairs"
+    yield f"{entry.source}: {counts}, format {intake.reader.format}"
+    yield from columns(intake.reader.first, intake.reader.columns)
+    for row, pair in samples:
+        yield from sample(row, pair)
+    yield ""
+    yield "Problems" if tally.dropped or tally.found else "No problems"
+    for heading, counter in (("no pair", tally.dropped), ("a pair with", tally.found)):
+        for kind, count in counter.most_common():
+            yield f"  {heading:<12} {tally.tell(kind, count)}"
+
+
+def columns(rows: list[Row], mapping: dict[str, str]) -> Iterator[str]:
+    """The columns of the first rows, what they hold there, and what they are read as."""
+    read_as = {theirs: ours for ours, theirs in mapping.items()}
+    yield ""
+    yield f"Columns (by the first {len(rows):,} rows)"
+    for name in dict.fromkeys(column for row in rows for column in row):
+        kinds = Counter(type(row[name]).__name__ for row in rows if row.get(name) is not None)
+        missing = len(rows) - kinds.total()
+        holds = ", ".join(kinds) or "nothing"
+        said = f"  {plain(name):<24} {holds:<12}"
+        said += f" read as {read_as[name]}" if name in read_as else " not read"
+        yield said + (f", missing in {missing:,}" if missing else "")
+
+
+def sample(row: int, pair: Preference) -> Iterator[str]:
+    """A pair, each text on a line of its own."""
+    yield ""
+    yield f"Row {row}"
+    for turn in pair.prompt:
+        yield f"  {plain(turn.role):<10} {plain(turn.content)}"
+    for name, text, rated in (
+        ("chosen", pair.chosen, pair.chosen_rating),
+        ("rejected", pair.rejected, pair.rejected_rating),
+    ):
+        yield f"  {name:<10} {plain(text)}{'' if rated is None else f' (rated {rated:g})'}"
+
+
+def plain(text: str) -> str:
+    """A text in one short line; what could steer a terminal is escaped."""
+    short = text if len(text) <= WIDTH else f"{text[: WIDTH - 3]}..."
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in short
+    )
+
+
+if __name__ == "__main__":
+    main()

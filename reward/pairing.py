@@ -1,0 +1,150 @@
+"""How a row of each format (reward.formats) becomes pairs, its columns named as the format does."""
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+from reward.catalogue import Dataset
+from reward.conversations import conversation, is_transcript, same_turns, transcript
+from reward.groups import Response
+from reward.preferences import Message, Preference, UnusableError, rating
+from reward.rows import Row
+
+# In a scored list's items.
+ITEMS = {"response": ("response", "text", "content"), "score": ("overall_score", "score", "rating")}
+
+
+class Candidate(NamedTuple):
+    """What a row gave: a pair, or the reason why there is none."""
+
+    row: int
+    """Its number, from 1; of a pair out of two rows, the chosen response's."""
+    outcome: Preference | str
+
+
+def read_pair(row: Row) -> Preference:
+    """The preference of a row of the format pairs. Raises UnusableError where it has none."""
+    chosen_turns, chosen = _side(row, "chosen")
+    rejected_turns, rejected = _side(row, "rejected")
+    if chosen_turns and rejected_turns and not same_turns(chosen_turns, rejected_turns):
+        raise UnusableError("prompts_differ")
+    turns = chosen_turns or rejected_turns
+    if "prompt" in row:
+        prompt = conversation(row["prompt"], "prompt")
+        # The sides may hold more of the conversation than the prompt does, e.g. the system turn.
+        if turns and not same_turns(turns[-len(prompt) :], prompt):
+            raise UnusableError("prompts_differ")
+        turns = turns or prompt
+    ratings = rating(row.get("chosen_rating")), rating(row.get("rejected_rating"))
+    return Preference(tuple(turns), chosen, rejected, *ratings)
+
+
+def _side(row: Row, column: str) -> tuple[list[Message], str]:
+    if isinstance(row.get(column), str):
+        return [], row[column]
+    *turns, answer = conversation(row.get(column), column)
+    if answer.role != "assistant":
+        raise UnusableError("no_response")
+    return turns, answer.content
+
+
+def read_transcript(row: Row) -> Preference:
+    """The preference of a row of the format transcripts."""
+    parsed = dict(row)
+    for column in ("chosen", "rejected"):
+        if isinstance(value := row.get(column), str) and (
+            "prompt" not in row or is_transcript(value)
+        ):
+            parsed[column] = transcript(value)
+    if isinstance(value := row.get("prompt"), str) and is_transcript(value):
+        parsed["prompt"] = transcript(value)
+        if parsed["prompt"][-1] == {"role": "assistant", "content": ""}:
+            parsed["prompt"].pop()  # it asks for the answer
+    return read_pair(parsed)
+
+
+def read_strength(row: Row) -> Preference:
+    """The preference of a row of the format strength; the better response is rated by the size of
+    the number and the other one by 0, so that the gap of the ratings is the strength.
+    """
+    prompt = conversation(row.get("prompt"), "prompt")
+    strength = rating(row.get("strength"))
+    if strength is None:
+        raise UnusableError("missing_rating")
+    if strength == 0:
+        raise UnusableError("tie")
+    first, second = text(row, "response_1"), text(row, "response_2")
+    better, worse = (first, second) if strength < 0 else (second, first)
+    return Preference(tuple(prompt), better, worse, abs(strength), 0.0)
+
+
+def read_scored_list(row: Row, entry: Dataset) -> Iterator[Preference | str]:
+    """The pairs of a row of the format scored-lists."""
+    prompt = conversation(row.get("prompt"), "prompt")
+    items = row.get("responses")
+    if not items or not isinstance(items, list):
+        raise UnusableError("wrong_type" if items else "missing_response")
+    scores = row.get("scores")
+    if scores is not None:
+        if not isinstance(scores, list) or len(scores) != len(items):
+            raise UnusableError("scores_and_responses_differ")
+        items = [
+            {"response": item, "score": score} for item, score in zip(items, scores, strict=True)
+        ]
+    group = []
+    for item in items:
+        try:
+            group.append(_scored(item, prompt, entry))
+        except UnusableError as problem:
+            yield problem.reason
+    yield from (
+        candidate.outcome for candidate in compare(group, entry.comparisons or "best-worst")
+    )
+
+
+def _scored(item: Any, prompt: list[Message], entry: Dataset) -> Response:
+    if not isinstance(item, dict):
+        raise UnusableError("wrong_type")
+    found = {}
+    for ours, known in ITEMS.items():
+        names = (entry.columns[ours],) if ours in entry.columns else known
+        found[ours] = next((item[name] for name in names if item.get(name) is not None), None)
+    score = rating(found["score"])
+    if score is None:
+        raise UnusableError("missing_rating")
+    return Response(0, prompt, text(found, "response"), score)
+
+
+def text(row: Row, column: str) -> str:
+    """The text in a column. Raises UnusableError where there is none."""
+    value = row.get(column)
+    if not isinstance(value, str):
+        raise UnusableError("missing_response" if value is None else "wrong_type")
+    return value
+
+
+def mean(row: Row, weights: dict[str, float]) -> float:
+    """The weighted mean of a response's attributes.
+
+    Rounded to nine decimals: sums that are equal by hand shall be equal here, for ties.
+    """
+    total = 0.0
+    for attribute, weight in weights.items():
+        value = rating(row.get(attribute))
+        if value is None:
+            raise UnusableError("missing_rating")
+        total += weight * value
+    return round(total / sum(weights.values()), 9)
+
+
+def compare(group: Sequence[Response], which: str) -> Iterator[Candidate]:
+    """The pairs of the responses to one prompt: best against worst, or all that are no tie."""
+    if len(group) < 2:
+        yield from (Candidate(response.row, "single_response") for response in group)
+        return
+    ranked = sorted(group, key=lambda response: (-response.rating, response.text))
+    for one, other in (
+        [(ranked[0], ranked[-1])] if which == "best-worst" else combinations(ranked, 2)
+    ):
+        pair = Preference(tuple(one.prompt), one.text, other.text, one.rating, other.rating)
+        yield Candidate(one.row, "tie" if one.rating == other.rating else pair)

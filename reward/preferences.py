@@ -1,0 +1,93 @@
+"""The preference record: a prompt with a better and a worse answer, and what identifies it."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import blake2b
+from typing import NamedTuple, Self
+
+import pyarrow as pa
+
+SCHEMA = pa.schema(
+    [
+        pa.field("pair_id", pa.string(), nullable=False),
+        pa.field(
+            "prompt",
+            pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])),
+            nullable=False,
+        ),
+        pa.field("chosen", pa.string(), nullable=False),
+        pa.field("rejected", pa.string(), nullable=False),
+        pa.field("chosen_rating", pa.float64()),
+        pa.field("rejected_rating", pa.float64()),
+        pa.field("source", pa.string(), nullable=False),  # the dataset's name in params.yaml
+    ]
+)
+
+
+class Message(NamedTuple):
+    """One turn of a conversation; `role` is system, user, assistant or whatever the source has."""
+
+    role: str
+    content: str
+
+
+class UnusableError(Exception):
+    """Why a row gives no pair; `reason` is the name under which it is counted."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Preference:
+    """A pair of answers to one prompt; ratings are in the source's own unit, higher is better."""
+
+    prompt: tuple[Message, ...]
+    chosen: str
+    rejected: str
+    chosen_rating: float | None
+    rejected_rating: float | None
+
+    @cached_property
+    def pair_id(self) -> str:
+        """Hash of prompt, chosen and rejected: the same on every machine, 32 hexadecimal digits."""
+        content = json.dumps([self.prompt, self.chosen, self.rejected], ensure_ascii=False)
+        return blake2b(content.encode(), digest_size=16).hexdigest()
+
+    def swapped(self) -> Self:
+        """The same pair with the other answer preferred."""
+        return replace(
+            self,
+            chosen=self.rejected,
+            rejected=self.chosen,
+            chosen_rating=self.rejected_rating,
+            rejected_rating=self.chosen_rating,
+        )
+
+
+def rating(value: object) -> float | None:
+    """A rating as a number, None for none (or NaN). Raises UnusableError for anything else."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isinf(value):
+        raise UnusableError("rating_not_a_number")
+    return None if math.isnan(value) else float(value)
+
+
+def prompt_key(prompt: Iterable[tuple[str, str]]) -> bytes:
+    """A prompt's turns of (role, content) without case and white space: equal keys, same prompt."""
+    turns = [[role, " ".join(content.casefold().split())] for role, content in prompt]
+    return json.dumps(turns, ensure_ascii=False).encode()
+
+
+def to_batch(preferences: Sequence[Preference], source: str) -> pa.RecordBatch:
+    """Preferences as a record batch of SCHEMA; `source` is the name of their dataset."""
+    names = SCHEMA.names[:-1]
+    columns = [[getattr(pair, name) for pair in preferences] for name in names]
+    columns.append([source] * len(preferences))
+    arrays = [pa.array(values, field.type) for values, field in zip(columns, SCHEMA, strict=True)]
+    return pa.record_batch(arrays, schema=SCHEMA)

@@ -1,0 +1,152 @@
+"""download: fetch pairs and backbone, keep the valid pairs, record where everything came from."""
+
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import Field
+
+from reward.backbone import fetch_backbone
+from reward.catalogue import Backbone, Dataset, DatasetEntry
+from reward.duplicates import Ledger
+from reward.intake import Intake, Tally
+from reward.preferences import SCHEMA, to_batch
+from reward.quality import Quality
+from reward.rows import Tolerance
+from reward.stage import InputError, Params, pick, run, whole, write_json
+
+BATCH_ROWS = 4096
+
+
+class Download(Params):
+    """The section `download` of params.yaml."""
+
+    unreadable_rows: int = Field(ge=0)
+    """Lines of all files together that may be left out because they cannot be read."""
+    quality: Quality
+
+
+class DownloadParams(Params):
+    """What download reads from params.yaml."""
+
+    dataset: str
+    """The entry of `datasets` in use."""
+    datasets: dict[str, DatasetEntry]
+    backbone: str
+    """The entry of `backbones` in use."""
+    backbones: dict[str, Backbone]
+    download: Download
+
+
+def download(params: DownloadParams, raw: Path, backbone: Path) -> None:
+    """Write the chosen dataset's valid pairs to `raw` and the chosen backbone to `backbone`.
+
+    `raw` gets pairs.parquet (SCHEMA of reward.preferences, in the source's order) and source.json.
+    Memory holds some numbers per pair (reward.duplicates) and one batch of rows.
+    Raises InputError with one sentence for whatever the user can mend; then neither is written.
+    """
+    entry = pick(params.datasets, "dataset", params.dataset)
+    model = pick(params.backbones, "backbone", params.backbone)
+    with whole(raw) as pairs_folder, whole(backbone) as backbone_folder:
+        pairs_folder.mkdir()
+        fetch_pairs(params.download, entry.parts(params.dataset), pairs_folder)
+        backbone_folder.mkdir()
+        weights = fetch_backbone(model, backbone_folder)
+        said = ", ".join(weights) or "none; they will be initialised from its config"
+        print(f"{model.source}: weights {said}", file=sys.stderr)
+
+
+def fetch_pairs(params: Download, parts: dict[str, Dataset], folder: Path) -> None:
+    """Fill `folder` (data/raw) from the datasets of a catalogue entry, by name.
+
+    Raises InputError where one of them has no valid pair.
+    """
+    tolerance = Tolerance(params.unreadable_rows)
+    intakes = [Intake(name, part, tolerance) for name, part in parts.items()]
+    pairs = folder / "pairs.parquet"
+    ledger = write_pairs(params.quality, intakes, pairs)
+    dropped = judge_repeats(params.quality, intakes, ledger)
+    if dropped.any():
+        rewrite(pairs, ~dropped)
+    for intake in intakes:
+        print(f"{intake.entry.source}: {intake.tally}", file=sys.stderr)
+        if intake.tally.pairs == 0:
+            raise InputError(
+                f"{intake.entry.source} has no valid pair ({intake.tally}): correct it or choose "
+                f"other data."
+            )
+    write_json(folder / "source.json", record(intakes))
+
+
+def write_pairs(quality: Quality, intakes: list[Intake], pairs: Path) -> Ledger:
+    """Write the pairs of all datasets, one after the other; returns the ledger of what is there."""
+    ledger = Ledger()
+    with pq.ParquetWriter(pairs, SCHEMA, compression="zstd") as writer:
+        for number, intake in enumerate(intakes):
+            kept = intake.pairs(quality, pairs.parent)
+            while chunk := list(islice(kept, BATCH_ROWS)):
+                for row, pair in chunk:
+                    ledger.add(pair, number, row)
+                writer.write_batch(to_batch([pair for _, pair in chunk], intake.name))
+    return ledger
+
+
+def judge_repeats(quality: Quality, intakes: list[Intake], ledger: Ledger) -> NDArray[np.bool_]:
+    """Which of the written pairs to drop for what they are to one another, all counted."""
+    dropped = np.zeros(len(ledger.rows), dtype=np.bool_)
+    steps = (
+        ("contradiction", quality.contradiction, ledger.contradictions),
+        ("duplicate", quality.duplicate, ledger.duplicates),
+    )
+    for kind, action, find in steps:
+        if action != "ignore":
+            found = find() & ~dropped
+            _count(intakes, ledger, kind, found, action == "drop")
+            if action == "drop":
+                dropped |= found
+    weights = [1.0 if intake.entry.weight is None else intake.entry.weight for intake in intakes]
+    beyond = ledger.beyond_weight(~dropped, weights)
+    _count(intakes, ledger, "beyond_weight", beyond, True)
+    return dropped | beyond
+
+
+def _count(
+    intakes: list[Intake], ledger: Ledger, kind: str, found: NDArray[np.bool_], drop: bool
+) -> None:
+    for number, intake in enumerate(intakes):
+        rows = ledger.rows[found & (ledger.sources == number)].tolist()
+        for row in rows:
+            if drop:
+                intake.tally.drop_kept(kind, row)
+            else:
+                intake.tally.find(kind, row)
+
+
+def rewrite(pairs: Path, kept: NDArray[np.bool_]) -> None:
+    """Leave only the kept pairs in a file of preferences."""
+    start = 0
+    with (
+        whole(pairs) as partial,
+        # pre_buffer would keep all that was read in memory.
+        pq.ParquetFile(pairs, pre_buffer=False) as source,
+        pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer,
+    ):
+        for batch in source.iter_batches(BATCH_ROWS):
+            writer.write_batch(batch.filter(pa.array(kept[start : start + len(batch)])))
+            start += len(batch)
+
+
+def record(intakes: list[Intake]) -> dict[str, Any]:
+    """What source.json says: where each dataset came from and what became of its rows."""
+    return Tally.total([intake.tally for intake in intakes]).counts() | {
+        "sources": {intake.name: intake.origin() | intake.tally.counts() for intake in intakes}
+    }
+
+
+if __name__ == "__main__":
+    run(download, DownloadParams)

@@ -1,0 +1,188 @@
+"""split: hold out whole prompts for validation, the same ones whatever the order of the rows."""
+
+import sys
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import Field
+from tqdm import tqdm
+
+from reward.buckets import dealt
+from reward.near_duplicates import Index, Signatures, signatures
+from reward.preferences import SCHEMA, prompt_key
+from reward.quality import Action
+from reward.stage import InputError, Params, run, whole, write_json
+
+SIDES = ("train", "validation")
+# Only pair_id matters where duplicates are not kept.
+ORDER = ("pair_id", "source", "chosen_rating", "rejected_rating")
+BATCH_ROWS = 4096
+BUCKET_ROWS = 20_000  # pairs sorted in memory at once, up to MOST_BUCKETS times as many
+MOST_BUCKETS = 100  # for each side; that many files are open at once
+
+
+class Split(Params):
+    """The section `split` of params.yaml."""
+
+    validation_share: float = Field(gt=0, lt=1)
+    """Of the pairs."""
+    near_duplicates: Action
+    """What becomes of a training pair whose prompt is nearly one of validation."""
+    similarity: float = Field(ge=0.7, le=1)
+    """Jaccard similarity of two prompts' word triples from which on they are nearly the same."""
+
+
+class SplitParams(Params):
+    """What split reads from params.yaml."""
+
+    seed: int
+    split: Split
+
+
+def split(params: SplitParams, raw: Path, splits: Path) -> None:
+    """Write train.parquet and validation.parquet, each sorted by pair_id, to `splits`.
+
+    No prompt, compared by reward.preferences.prompt_key, is on both sides; near_duplicates.json
+    says how many are nearly so. Memory holds one hash of eight bytes per pair, and 256 bytes per
+    validation pair for the near duplicates. Raises InputError where there is only one prompt, or
+    where dropping near duplicates leaves nothing to train on.
+    """
+    pairs = raw / "pairs.parquet"
+    groups = _groups(pairs, params.seed)
+    held_out = validation_groups(groups, params.split.validation_share)
+    is_validation = np.isin(groups, held_out)
+    is_train = ~is_validation
+    found: dict[str, Any] = {"dropped": 0}
+    if params.split.near_duplicates != "ignore":
+        near, found = near_duplicates(pairs, is_validation, params.split)
+        if params.split.near_duplicates == "drop":
+            is_train &= ~near
+    if not is_train.any():
+        raise InputError(
+            f"Every training prompt is nearly one of validation (similarity "
+            f"{params.split.similarity}): raise split.similarity or set split.near_duplicates to "
+            f"count."
+        )
+    with whole(splits) as folder:
+        folder.mkdir()
+        _write(pairs, (is_train, is_validation), folder)
+        write_json(folder / "near_duplicates.json", found)
+    counts = is_train.sum(), is_validation.sum()
+    print(f"{counts[0]:,} pairs to train, {counts[1]:,} to validate", file=sys.stderr)
+
+
+def _groups(pairs: Path, seed: int) -> NDArray[np.uint64]:
+    """The prompt of each pair as a hash keyed by the seed, in the file's order."""
+    key = str(seed).encode()
+    digests = bytearray()
+    for batch in _batches(pairs, ["prompt"]):
+        for prompt in batch["prompt"].to_pylist():
+            turns = prompt_key((turn["role"], turn["content"]) for turn in prompt)
+            digests += blake2b(turns, digest_size=8, key=key).digest()
+    return np.frombuffer(bytes(digests), dtype=">u8").astype(np.uint64)
+
+
+def _batches(pairs: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    # pre_buffer would keep all that was read in memory.
+    with pq.ParquetFile(pairs, pre_buffer=False) as file:
+        yield from file.iter_batches(BATCH_ROWS, columns=columns)
+
+
+def validation_groups(groups: NDArray[np.uint64], share: float) -> NDArray[np.uint64]:
+    """The groups to hold out, taken in the order of their hashes while they fit into the share.
+
+    `groups` has the group of each pair. Together those held out have round(share * pairs) pairs,
+    or as close to it as whole groups come; each side gets one group at least.
+    """
+    names, sizes = np.unique(groups, return_counts=True)
+    if len(names) < 2:
+        raise InputError(
+            "All pairs have the same prompt, and a prompt goes to one side as a whole: give data "
+            "with two different prompts at least."
+        )
+    room = min(max(round(share * len(groups)), 1), len(groups) - 1)
+    taken = np.zeros(len(names), dtype=bool)
+    for index, size in enumerate(sizes.tolist()):
+        if size <= room:
+            taken[index] = True
+            room -= size
+    # Nothing left fits; the smallest group may still come closer than what is missing without it.
+    left = np.flatnonzero(~taken)
+    smallest = left[sizes[left].argmin()]
+    if not taken.any() or (sizes[smallest] - room < room and len(left) > 1):
+        taken[smallest] = True
+    return names[taken]
+
+
+def near_duplicates(
+    pairs: Path, is_validation: NDArray[np.bool_], params: Split
+) -> tuple[NDArray[np.bool_], dict[str, Any]]:
+    """Which training pairs have a prompt that is nearly one of validation, and what to tell."""
+    index = Index(_signatures(pairs, is_validation, "index"), params.similarity)
+    near = np.zeros(len(is_validation), dtype=np.bool_)
+    train = np.flatnonzero(~is_validation)
+    start = 0
+    for batch in _signatures(pairs, ~is_validation, "compare"):
+        near[train[start : start + len(batch)]] = index.near(batch)
+        start += len(batch)
+    count = int(near.sum())
+    return near, {
+        "similarity": params.similarity,
+        "train_pairs": count,
+        "share_of_train": count / len(train),
+        "validation_pairs": index.met,
+        "share_of_validation": index.met / int(is_validation.sum()),
+        "dropped": count if params.near_duplicates == "drop" else 0,
+    }
+
+
+def _signatures(pairs: Path, wanted: NDArray[np.bool_], doing: str) -> Iterator[Signatures]:
+    start = 0
+    with tqdm(
+        desc=f"split: {doing}", total=len(wanted), unit=" pairs", unit_scale=True, disable=None
+    ) as progress:
+        for batch in _batches(pairs, ["prompt"]):
+            chosen = batch.filter(pa.array(wanted[start : start + len(batch)]))
+            start += len(batch)
+            progress.update(len(batch))
+            if len(chosen):
+                yield signatures(chosen["prompt"].to_pylist())
+
+
+def _write(pairs: Path, wanted: tuple[NDArray[np.bool_], ...], folder: Path) -> None:
+    """Write each side sorted by pair_id: the pairs go into buckets by its first digits, which are
+    sorted one at a time.
+    """
+    count = min(max(len(wanted[0]) // BUCKET_ROWS, 1), MOST_BUCKETS)
+    with dealt(_numbered(pairs, wanted, count), SCHEMA, count * len(SIDES), folder) as read:
+        for side, name in enumerate(SIDES):
+            with pq.ParquetWriter(folder / f"{name}.parquet", SCHEMA, compression="zstd") as writer:
+                for number in range(side * count, (side + 1) * count):
+                    table = read(number).sort_by([(key, "ascending") for key in ORDER])
+                    writer.write_table(table, row_group_size=BATCH_ROWS)
+
+
+def _numbered(
+    pairs: Path, wanted: tuple[NDArray[np.bool_], ...], count: int
+) -> Iterator[tuple[pa.RecordBatch, NDArray[np.int64]]]:
+    """The pairs of each side, each with the number of its bucket; these rise with the pair_id."""
+    start = 0
+    for batch in _batches(pairs, SCHEMA.names):
+        stop = start + len(batch)
+        for side, rows in enumerate(wanted):
+            part = batch.filter(pa.array(rows[start:stop]))
+            digits = pc.utf8_slice_codeunits(part["pair_id"], 0, 8).to_pylist()
+            numbers = [side * count + (int(first, 16) * count >> 32) for first in digits]
+            yield part, np.array(numbers, dtype=np.int64)
+        start = stop
+
+
+if __name__ == "__main__":
+    run(split, SplitParams)

@@ -1,0 +1,130 @@
+"""reward.inspect: a real process that shows a dataset and writes nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reward.inspect import plain
+from tests.loopback_hub import Repository, serve
+
+ROOT = Path(__file__).parent.parent
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def inspect(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "reward.inspect", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def row(prompt: str, chosen: str, rejected: str, *ratings: float) -> dict[str, Any]:
+    rated = dict(zip(("chosen_rating", "rejected_rating"), ratings, strict=False))
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected, **rated}
+
+
+def test_the_report_by_hand(tmp_path: Path) -> None:
+    rows = [
+        row("Why?", "So.\x1b[2J\u202e", "No."),
+        row("Name two?", "1", "2", 3, 3),
+        row("How?", "So.", " ", 4, 5),
+        row("How?", "A", "B"),
+        row("How?", "B", "A"),
+        row("How?", "A", "B"),
+        {"prompt": "Lost?", "chosen": "Yes."},
+    ]
+    lines = "".join(json.dumps(one) + "\n" for one in rows)
+    (tmp_path / "pairs.jsonl").write_text(lines + "{\n")
+    done = inspect(tmp_path, "pairs.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (
+        """\
+pairs.jsonl: 8 rows, 6 pairs, format pairs
+
+Columns (by the first 7 rows)
+  prompt                   str          read as prompt
+  chosen                   str          read as chosen
+  rejected                 str          read as rejected, missing in 1
+  chosen_rating            int          read as chosen_rating, missing in 5
+  rejected_rating          int          read as rejected_rating, missing in 5
+
+Row 1
+  user       Why?
+  chosen     So.\\x1b[2J\\u202e
+  rejected   No.
+
+Row 2
+  user       Name two?
+  chosen     1 (rated 3)
+  rejected   2 (rated 3)
+
+Row 3
+  user       How?
+  chosen     So. (rated 4)
+  rejected     (rated 5)
+
+Problems
+  no pair      1 missing rejected (row 7)
+  no pair      1 unreadable (row 8)
+  a pair with  3 contradiction (rows 4, 5, 6)
+  a pair with  1 control characters (row 1)
+  a pair with  1 tie (row 2)
+  a pair with  1 empty response (row 3)
+  a pair with  1 rating contradicts order (row 3)
+  a pair with  1 duplicate (row 6)
+"""
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs.jsonl"]
+
+
+def test_a_clean_file_in_another_format_with_other_columns(tmp_path: Path) -> None:
+    done = inspect(
+        tmp_path, str(FIXTURES / "ultrafeedback.jsonl"), "--column", "score=fine-grained_score"
+    )
+    assert "2 rows, 2 pairs, format scored-lists" in done.stdout
+    assert "instruction              str          read as prompt" in done.stdout
+    assert "(rated 4.75)" in done.stdout
+    assert done.stdout.endswith("\nNo problems\n")
+
+
+def test_a_hub_dataset(tmp_path: Path) -> None:
+    files = {"train.jsonl": (FIXTURES / "hh_rlhf.jsonl").read_bytes(), "test.jsonl": b""}
+    with serve({"datasets/someone/pairs": Repository(files)}) as hub:
+        hub_here = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path)}
+        done = inspect(tmp_path, "someone/pairs", "--split", "train", **hub_here)
+        assert "someone/pairs: 2 rows, 2 pairs, format transcripts" in done.stdout
+        done = inspect(tmp_path, "someone/pairs", **hub_here)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "inspect: The dataset someone/pairs has several splits (there are: train, test): name one "
+        "of them as `split` in its entry of params.yaml.\n"
+    )
+
+
+def test_what_cannot_be_read_ends_in_one_sentence(tmp_path: Path) -> None:
+    done = inspect(tmp_path, "gone.jsonl")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("inspect: The dataset gone.jsonl is not a file on this machine")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("über\n\t\x00", "über\\n\\t\\x00"),
+        ("a" * 100, "a" * 100),
+        ("a" * 101, "a" * 97 + "..."),
+        ("\ud800\u2028", "\\ud800\\u2028"),
+    ],
+)
+def test_texts_are_shown_plain(text: str, shown: str) -> None:
+    assert plain(text) == shown

@@ -1,0 +1,108 @@
+"""Answers to one prompt, and how many of them go through the model at once.
+
+Nothing here imports torch: sizes and orders are decided on lengths alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+@dataclass(frozen=True)
+class Group:
+    """Token sequences that start alike: the two sides of a pair, or n answers to one prompt.
+
+    sequences: each an int array of shape (tokens,), prompt and response together.
+    prefix: how many leading tokens all of them share and the model computes once; shorter than
+        the shortest sequence, so that each keeps a token of its own.
+    """
+
+    sequences: tuple[np.ndarray, ...]
+    prefix: int
+
+    @staticmethod
+    def of(sequences: Sequence[np.ndarray]) -> "Group":
+        """Group sequences by their longest common prefix."""
+        shortest = min(len(sequence) for sequence in sequences)
+        first = sequences[0][:shortest]
+        alike = np.ones(shortest, dtype=bool)
+        for sequence in sequences[1:]:
+            alike &= sequence[:shortest] == first
+        prefix = shortest if alike.all() else int(alike.argmin())
+        if len(sequences) == 1:
+            prefix = 0
+        return Group(tuple(sequences), min(prefix, shortest - 1))
+
+    @property
+    def shared_tokens(self) -> int:
+        """Tokens that the model computes when the prefix is shared."""
+        return sum(map(len, self.sequences)) - (len(self.sequences) - 1) * self.prefix
+
+    @property
+    def padded_tokens(self) -> int:
+        """Tokens that the model computes when each sequence is a row padded to the longest."""
+        return len(self.sequences) * max(map(len, self.sequences))
+
+
+def read_groups(table: pa.Table) -> list[Group]:
+    """The pairs of a token table as groups (chosen, rejected), in the table's order."""
+    chosen = _rows(table["chosen_ids"])
+    rejected = _rows(table["rejected_ids"])
+    return [Group.of(pair) for pair in zip(chosen, rejected, strict=True)]
+
+
+def read_rating_gaps(table: pa.Table) -> np.ndarray:
+    """Chosen rating minus rejected rating of a token table, float32 (pairs,); NaN if unrated."""
+    gaps = pc.subtract(table["chosen_rating"], table["rejected_rating"])
+    return gaps.to_numpy().astype(np.float32)
+
+
+def _rows(column: pa.ChunkedArray) -> list[np.ndarray]:
+    """A list column as views into its one value buffer: no copy per row."""
+    lists = column.combine_chunks()
+    values = lists.flatten().to_numpy()
+    ends = np.cumsum(lists.value_lengths().to_numpy())
+    return np.split(values, ends[:-1])
+
+
+def micro_batches(sizes: Sequence[tuple[int, int]], budget: int, padded: bool) -> list[list[int]]:
+    """Cut one batch into micro-batches of at most `budget` computed tokens.
+
+    sizes: for each group (tokens, rows): its shared tokens and 1, or its longest sequence and its
+        number of sequences where rows are padded.
+    budget: tokens, padding counted; a group that alone is larger becomes a micro-batch of its own.
+
+    Returns the positions of the groups, longest first, so that a batch that does not fit memory
+    fails at its first micro-batch and rows of like length are padded together.
+    """
+    order = sorted(range(len(sizes)), key=lambda i: (-sizes[i][0], i))
+    batches: list[list[int]] = []
+    longest = used = 0
+    for i in order:
+        tokens, rows = sizes[i]
+        cost = longest * rows if padded else tokens
+        if not batches or used + cost > budget:
+            batches.append([])
+            longest, used = tokens, 0
+            cost = tokens * rows
+        batches[-1].append(i)
+        used += cost
+    return batches
+
+
+def shares(sizes: Sequence[int], processes: int) -> list[list[int]]:
+    """Deal a batch to processes so that each computes about the same number of tokens.
+
+    Longest processing time first (Graham 1969, "Bounds on multiprocessing timing anomalies"):
+    each group, longest first, goes to the process with the fewest tokens so far.
+    """
+    dealt: list[list[int]] = [[] for _ in range(processes)]
+    loads = [0] * processes
+    for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
+        process = loads.index(min(loads))
+        dealt[process].append(i)
+        loads[process] += sizes[i]
+    return dealt

@@ -1,0 +1,235 @@
+"""Rewards from a network: the forward pass that training, evaluation and scoring share."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers.activations import GELUTanh, NewGELUActivation
+
+from reward.batching import Group, micro_batches, shares
+from reward.devices import precision
+from reward.packing import ATTENTION, Layout, laid_out
+from reward.stage import InputError
+
+log = logging.getLogger(__name__)
+
+# The largest difference, relative to the largest reward, that the two forward passes may show:
+# a few roundings of the number format, which differ because sums are taken in another order.
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+
+
+class Scorer:
+    """Gives a network's rewards for groups of answers.
+
+    network: a sequence-classification model with one label, its adapter put in already.
+    """
+
+    def __init__(self, network: PreTrainedModel):
+        self.network = network
+        self.shared = False
+        self._plain_attention = network.config._attn_implementation
+        self._rewards = torch.empty(0)  # of every token of the last forward pass
+        fuse_gelu(network)
+        self.head = network.get_submodule(head_name(network))
+        _compute_in_float32(self.head)
+        self.head.register_forward_hook(self._keep_rewards)
+
+    def _keep_rewards(self, _head: nn.Module, _inputs: tuple[Tensor], rewards: Tensor) -> None:
+        self._rewards = rewards  # (rows, tokens, 1); (rows, 1) where the network pools first
+
+    @property
+    def pad_token_id(self) -> int | None:
+        return self.network.config.get_text_config().pad_token_id
+
+    def share_prefixes(self, groups: Sequence[Group]) -> bool:
+        """Compute shared prefixes once from now on, if that gives this network's own rewards.
+
+        Both forward passes are run on the shortest, the median and the longest of `groups`.
+        Encoders, recurrent layers and networks that do not take their attention from transformers'
+        interface keep padded rows, and one logged sentence says so.
+        """
+        if not self.network._supports_attention_backend:
+            log.warning(
+                "%s: no replaceable attention; rows are padded.", type(self.network).__name__
+            )
+            return False
+        by_length = sorted(groups, key=lambda group: group.shared_tokens)
+        few = [by_length[i] for i in (0, len(groups) // 2, -1)]
+        few = [Group.of(group.sequences[:2]) for group in few]  # many answers are many padded rows
+        with torch.no_grad():
+            padded = self(self.network, few)
+            if self._rewards.dim() != 3:
+                return self._padded("it rewards whole rows")
+            self._switch(True)
+            try:
+                shared = self(self.network, few)
+            except TypeError:  # a forward pass without position_ids cannot lay out a row
+                return self._padded("it takes no positions")
+        difference = float((padded - shared).abs().max() / padded.abs().max().clamp(min=1e-6))
+        device = self.network.device.type
+        dtype = self.network.dtype
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+        if not difference <= TOLERANCE[dtype]:
+            return self._padded(f"rewards would change by {difference:.1e} of the largest")
+        return True
+
+    def _padded(self, reason: str) -> bool:
+        self._switch(False)
+        log.warning("%s: no shared prefixes, %s.", type(self.network).__name__, reason)
+        return False
+
+    def _switch(self, shared: bool) -> None:
+        self.shared = shared
+        self.network.set_attn_implementation(ATTENTION if shared else self._plain_attention)
+
+    def sizes(self, groups: Sequence[Group]) -> list[tuple[int, int]]:
+        """What `batching.micro_batches` needs: tokens and rows of each group."""
+        if self.shared:
+            return [(group.shared_tokens, 1) for group in groups]
+        return [(max(map(len, group.sequences)), len(group.sequences)) for group in groups]
+
+    def micro_batches(self, groups: Sequence[Group], budget: int) -> list[list[int]]:
+        """Positions of the groups, cut so that at most `budget` tokens are computed at once."""
+        return micro_batches(self.sizes(groups), budget, padded=not self.shared)
+
+    def __call__(self, model: Callable[..., object], groups: Sequence[Group]) -> Tensor:
+        """Rewards of all answers of the groups, in order: (answers,), float32 or wider.
+
+        model: the network or whatever wraps it (adapter, data-parallel wrapper).
+        """
+        device = self.network.device
+        if self.shared:
+            layout = Layout(groups, self.pad_token_id, device)
+            with laid_out(layout):
+                model(input_ids=layout.input_ids, position_ids=layout.position_ids, use_cache=False)
+            return self._rewards[0, layout.ends, 0]
+        sequences = [sequence for group in groups for sequence in group.sequences]
+        lengths = [len(sequence) for sequence in sequences]
+        rows = np.full((len(sequences), max(lengths)), self.pad_token_id or 0, dtype=np.int64)
+        for row, sequence in zip(rows, sequences, strict=True):
+            row[: len(sequence)] = sequence
+        mask = np.arange(rows.shape[1]) < np.array(lengths)[:, None]
+        output = model(
+            input_ids=torch.from_numpy(rows).to(device),
+            attention_mask=torch.from_numpy(mask.astype(np.int64)).to(device),
+        )
+        return output.logits[:, 0]  # type: ignore[attr-defined]
+
+    @torch.no_grad()
+    def score(
+        self, groups: Sequence[Group], budget: int, bar: "tqdm[Any] | None"
+    ) -> list[np.ndarray]:
+        """Rewards of many groups: for each group, in order, a float32 array of shape (answers,).
+
+        budget: tokens computed at once, padding counted. bar: is moved on by a group at a time.
+        """
+        self.network.eval()
+        scored: dict[int, np.ndarray] = {}
+        for batch in self.micro_batches(groups, budget):
+            chosen = [groups[i] for i in batch]
+            rewards = self(self.network, chosen).cpu().numpy()
+            cuts = np.cumsum([len(group.sequences) for group in chosen])[:-1]
+            scored.update(zip(batch, np.split(rewards, cuts), strict=True))
+            if bar is not None:
+                bar.update(len(batch))
+        return [scored[i] for i in range(len(groups))]
+
+
+def score_everywhere(
+    scorer: Scorer, groups: Sequence[Group], budget: int, progress: str | None
+) -> list[np.ndarray]:
+    """`Scorer.score` with the groups dealt to all processes; every process gets all rewards.
+
+    progress: what the bar is labelled, or None for no bar.
+    """
+    state = PartialState()
+    dealt = shares([group.shared_tokens for group in groups], state.num_processes)
+    mine = dealt[state.process_index]
+    hidden = progress is None or not state.is_main_process
+    with tqdm(total=len(mine), desc=progress, unit="pair", disable=hidden) as bar:
+        rewards = scorer.score([groups[i] for i in mine], budget, bar)
+    scored = list(zip(mine, rewards, strict=True))
+    everything = dict(gather_object(scored))
+    return [everything[i] for i in range(len(groups))]
+
+
+def head_name(network: PreTrainedModel) -> str:
+    """The name of the layer that turns a hidden state into the reward.
+
+    It is what a sequence-classification model has beside its backbone: `score` in decoders,
+    `classifier` in BERT.
+
+    Raises InputError where there is not exactly one such layer.
+    """
+    names = [
+        name
+        for name, child in network.named_children()
+        if name != network.base_model_prefix and any(True for _ in child.parameters())
+    ]
+    if len(names) != 1:
+        raise InputError(
+            f"{type(network).__name__} has {len(names)} layers beside its backbone "
+            f"({', '.join(names)}), and a reward model has one: choose another backbone."
+        )
+    return names[0]
+
+
+def _compute_in_float32(head: nn.Module) -> None:
+    """Let the head alone work in float32 at least: a reward in bfloat16 has only eight bits."""
+    dtype = torch.promote_types(next(head.parameters()).dtype, torch.float32)
+    head.to(dtype)
+    forward = head.forward
+
+    def precise(hidden: Tensor) -> Tensor:
+        with torch.autocast(hidden.device.type, enabled=False):
+            return forward(hidden.to(dtype))
+
+    head.forward = precise
+
+
+def fuse_gelu(network: nn.Module) -> None:
+    """Replace GPT-2's activation, eight passes over memory in Python, by torch's one-pass kernel.
+
+    Both are 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel 2016).
+    """
+    for module in network.modules():
+        for name, child in module.named_children():
+            if isinstance(child, NewGELUActivation):
+                setattr(module, name, GELUTanh())
+
+
+def open_model(folder: Path, device: torch.device) -> PreTrainedModel:
+    """A reward model that train wrote, or any sequence classifier with one label, to score with.
+
+    Its numbers are those of a model that is not trained: reward.devices.precision's `frozen`.
+
+    Raises InputError where the folder holds no model or a model without a trained head.
+    """
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            f"{folder} has no config.json: name the folder of a model, such as the one that train "
+            f"wrote."
+        )
+    network, loading = AutoModelForSequenceClassification.from_pretrained(
+        folder,
+        dtype=precision(device).frozen,
+        trust_remote_code=False,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    if loading["missing_keys"] or network.config.num_labels != 1:
+        raise InputError(
+            f"{folder} is no reward model ({network.config.num_labels} labels, weights missing: "
+            f"{', '.join(sorted(loading['missing_keys'])) or 'none'}): name a sequence classifier "
+            f"with one label, such as the one that train wrote."
+        )
+    return network.to(device).eval()

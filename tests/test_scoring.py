@@ -1,0 +1,100 @@
+"""reward/scoring.py: a score does not depend on batch, padding, order or number of processes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import PADDED, SHARED, random_groups, random_network
+
+from reward import packing
+from reward.batching import Group
+from reward.scoring import Scorer, fuse_gelu, head_name
+
+GROUPS = random_groups((2,) * 9 + (1, 4))
+ALL = SHARED | PADDED
+
+
+def scorer_of(name: str) -> Scorer:
+    scorer = Scorer(random_network(ALL[name]))
+    assert scorer.share_prefixes(GROUPS) is (name in SHARED)
+    return scorer
+
+
+@pytest.mark.parametrize("name", ["gpt2", "mistral with a window", "bert", "gpt-neo"])
+def test_scores_are_those_of_transformers_one_by_one(name: str) -> None:
+    network = random_network(ALL[name])
+    with torch.no_grad():
+        expected = [
+            [network(torch.from_numpy(one)[None]).logits.item() for one in group.sequences]
+            for group in GROUPS
+        ]
+    for found, alone in zip(scorer_of(name).score(GROUPS, 200, None), expected, strict=True):
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, alone, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bert"])
+def test_scores_do_not_depend_on_batch_or_order(name: str) -> None:
+    scorer = scorer_of(name)
+    reference = scorer.score(GROUPS, 10**6, None)
+
+    @settings(max_examples=15)
+    @given(st.permutations(range(len(GROUPS))), st.integers(1, 400))
+    def check(order: list[int], budget: int) -> None:
+        scores = scorer.score([GROUPS[i] for i in order], budget, None)
+        for place, i in enumerate(order):
+            np.testing.assert_allclose(scores[place], reference[i], rtol=1e-5, atol=2e-6)
+
+    check()
+
+
+def test_swapping_the_sides_swaps_the_scores() -> None:
+    scorer = scorer_of("gpt2")
+    pairs = [group for group in GROUPS if len(group.sequences) == 2]
+    swapped = [Group.of(group.sequences[::-1]) for group in pairs]
+    for one, other in zip(
+        scorer.score(pairs, 300, None), scorer.score(swapped, 300, None), strict=True
+    ):
+        np.testing.assert_allclose(one, other[::-1], rtol=1e-5, atol=2e-6)
+
+
+def test_a_network_whose_rewards_would_change_keeps_padded_rows(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A causal network that looks ahead all the same, as a prefix language model does."""
+    scorer = Scorer(random_network(SHARED["llama"]))
+    causal = packing._causal
+
+    def ahead(*args: Any) -> torch.Tensor:
+        return causal(*args) + 0.1 * args[2].repeat_interleave(2, 1).mean(2, keepdim=True)
+
+    monkeypatch.setattr(packing, "_causal", ahead)
+    expected = [scorer(scorer.network, [group]).tolist() for group in GROUPS]
+    assert scorer.share_prefixes(GROUPS) is False
+    assert "no shared prefixes, rewards would change by" in caplog.text
+    assert [scorer(scorer.network, [group]).tolist() for group in GROUPS] == expected
+
+
+def test_fused_gelu_is_the_same_function() -> None:
+    network = random_network(SHARED["gpt2"], torch.float64)
+    one = torch.from_numpy(GROUPS[0].sequences[0])[None]
+    before = network(one).logits
+    fuse_gelu(network)
+    torch.testing.assert_close(network(one).logits, before, rtol=1e-12, atol=1e-12)
+
+
+def test_head_names() -> None:
+    assert head_name(random_network(SHARED["llama"])) == "score"
+    assert head_name(random_network(PADDED["bert"])) == "classifier"
+
+
+def test_saved_config_keeps_the_networks_own_attention_and_activation(tmp_path: Path) -> None:
+    scorer = scorer_of("gpt2")
+    scorer.network.save_pretrained(tmp_path)
+    saved = (tmp_path / "config.json").read_text(encoding="utf-8")
+    assert "shared_prefix" not in saved
+    assert '"activation_function": "gelu_new"' in saved

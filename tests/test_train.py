@@ -1,0 +1,267 @@
+"""stages/train.py as a process: the same bytes again, also when killed; several processes."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from reward.batching import read_groups
+from reward.scoring import Scorer, open_model
+from reward.stage import load_params
+from stages.download import DownloadParams, download
+from stages.split import SplitParams, split
+from stages.tokenize import TokenizeParams, tokenize
+
+PROJECT = Path(__file__).parents[1]
+PAIRS = 150
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which train can start: 150 short pairs of the sample, one epoch, small steps."""
+    folder = tmp_path_factory.mktemp("prepared")
+    lines = (PROJECT / "data/sources/sample.jsonl").read_text(encoding="utf-8").splitlines()
+    (folder / "pairs.jsonl").write_text("\n".join(lines[:PAIRS]) + "\n", encoding="utf-8")
+    params = yaml.safe_load((PROJECT / "params.yaml").read_text(encoding="utf-8"))
+    params["max_length"] = 48
+    params["datasets"]["sample"]["source"] = str(folder / "pairs.jsonl")
+    params["backbones"]["tiny"]["source"] = str(PROJECT / "data/sources/tiny")
+    params["train"] |= {"epochs": 2, "batch_pairs": 8, "checkpoint_steps": 4}
+    write_params(folder, params)
+    path = folder / "params.yaml"
+    download(load_params(DownloadParams, path), folder / "data/raw", folder / "data/backbone")
+    split(load_params(SplitParams, path), folder / "data/raw", folder / "data/splits")
+    tokenize(
+        load_params(TokenizeParams, path),
+        folder / "data/splits",
+        folder / "data/backbone",
+        folder / "data/tokens",
+    )
+    (folder / "metrics").mkdir()
+    return folder
+
+
+def write_params(folder: Path, params: dict[str, Any]) -> None:
+    (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+
+
+def copy(prepared: Path, folder: Path, **train: Any) -> Path:
+    """A fresh checkout of the prepared folder with other values in its `train` section."""
+    shutil.copytree(prepared, folder)
+    params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    params["train"] |= train
+    write_params(folder, params)
+    return folder
+
+
+def start(folder: Path, *launcher: str) -> subprocess.Popen[str]:
+    """Start `python -m stages.train` in a folder, as dvc.yaml does."""
+    command = [*(launcher or (sys.executable,)), "-m", "stages.train"]
+    for name in ("tokens", "backbone", "model"):
+        command += [f"--{name}", f"data/{name}"]
+    command += ["--metrics", "metrics/train.json", "--curve", "metrics/train_curve.csv"]
+    environment = os.environ | {
+        "PYTHONPATH": str(PROJECT),
+        "DVC_ROOT": str(folder),
+        "OMP_NUM_THREADS": "1",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+
+
+def finish(folder: Path, *launcher: str) -> str:
+    process = start(folder, *launcher)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return errors
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    files = [*(folder / "data/model").iterdir(), *(folder / "metrics").iterdir()]
+    return {file.name: file.read_bytes() for file in files}
+
+
+@pytest.fixture(scope="module")
+def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run."""
+    folder = copy(prepared, tmp_path_factory.mktemp("trained") / "run")
+    finish(folder)
+    return folder
+
+
+def curve(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "metrics/train_curve.csv").open()))
+
+
+def test_model_opens_in_transformers_and_scores_as_ours(trained: Path) -> None:
+    model = trained / "data/model"
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
+        f.name for f in model.iterdir()
+    }
+    assert not [file for file in model.iterdir() if file.suffix in (".bin", ".pt", ".pkl")]
+    network = AutoModelForSequenceClassification.from_pretrained(model)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    assert network.config.num_labels == 1
+    assert network.config.pad_token_id == tokenizer.pad_token_id
+    assert tokenizer.chat_template
+    groups = read_groups(pq.read_table(trained / "data/tokens/validation.parquet"))[:10]
+    scorer = Scorer(open_model(model, torch.device("cpu")))
+    assert scorer.share_prefixes(groups)
+    ours = np.concatenate(scorer.score(groups, 1000, None))
+    with torch.no_grad():
+        theirs = [
+            network(torch.from_numpy(sequence.astype(np.int64))[None]).logits.item()
+            for group in groups
+            for sequence in group.sequences
+        ]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_summary_and_curve_agree(trained: Path) -> None:
+    summary = json.loads((trained / "metrics/train.json").read_text(encoding="utf-8"))
+    pairs = pq.read_metadata(trained / "data/tokens/train.parquet").num_rows
+    rows = curve(trained)
+    per_epoch = -(-pairs // 8)
+    assert summary["pairs"] == pairs
+    assert summary["steps"] == len(rows) == 2 * per_epoch
+    sizes = [8] * (per_epoch - 1) + [pairs - 8 * (per_epoch - 1)]
+    accuracies = [float(row["accuracy"]) for row in rows[per_epoch:]]
+    expected = sum(a * n for a, n in zip(accuracies, sizes, strict=True)) / pairs
+    assert summary["last_epoch_accuracy"] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.slow
+def test_same_seed_same_bytes_and_another_seed_others(
+    prepared: Path, trained: Path, tmp_path: Path
+) -> None:
+    again = copy(prepared, tmp_path / "again")
+    finish(again)
+    assert results(again) == results(trained)
+    params = yaml.safe_load((again / "params.yaml").read_text(encoding="utf-8"))
+    write_params(again, params | {"seed": 43})
+    finish(again)
+    other, first = results(again), results(trained)
+    assert other["model.safetensors"] != first["model.safetensors"]
+    assert other["tokenizer.json"] == first["tokenizer.json"]
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_gives_the_same_bytes(
+    prepared: Path, trained: Path, tmp_path: Path
+) -> None:
+    folder = copy(prepared, tmp_path / "killed")
+    steps = len(curve(trained))
+    draw = np.random.default_rng(5)
+    went_on = []
+    for after in sorted(draw.choice(np.arange(1, steps - 2), 3, replace=False)):
+        process = start(folder)
+        while process.poll() is None and rows_of(folder) < after:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        _, errors = process.communicate()
+        went_on.append("goes on from its checkpoint" in errors)
+        assert process.returncode == -signal.SIGKILL
+        assert not (folder / "data/model").exists()
+    errors = finish(folder)
+    assert "goes on from its checkpoint-" in errors
+    assert results(folder) == results(trained)
+    assert not list((folder / ".checkpoints").iterdir())  # success removes them
+
+
+def rows_of(folder: Path) -> int:
+    path = folder / "metrics/train_curve.csv"
+    return len(path.read_text(encoding="utf-8").splitlines()) - 1 if path.exists() else 0
+
+
+@pytest.mark.slow
+def test_another_value_takes_up_no_checkpoint(prepared: Path, tmp_path: Path) -> None:
+    folder = copy(prepared, tmp_path / "killed")
+    process = start(folder)
+    while process.poll() is None and rows_of(folder) < 10:
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    assert list((folder / ".checkpoints").glob("*/checkpoint-*"))
+    params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    params["train"]["weight_decay"] = 0.02
+    write_params(folder, params)
+    assert "goes on from" not in finish(folder)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(prepared: Path, trained: Path, tmp_path: Path) -> None:
+    folder = copy(prepared, tmp_path / "two")
+    accelerate = Path(sys.executable).with_name("accelerate")
+    finish(
+        folder,
+        str(accelerate),
+        "launch",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+        "--cpu",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--main_process_port",
+        "0",
+    )
+    one, two = curve(trained), curve(folder)
+    assert len(one) == len(two)
+    for name in ("loss", "accuracy", "margin", "learning_rate"):
+        np.testing.assert_allclose(
+            [float(row[name]) for row in two], [float(row[name]) for row in one], atol=1e-5
+        )
+
+
+@pytest.mark.slow
+def test_best_model_by_log_loss_is_kept_and_training_stops_early(
+    prepared: Path, tmp_path: Path
+) -> None:
+    # A learning rate at which the log loss on the validation pairs soon gets worse.
+    folder = copy(
+        prepared, tmp_path / "early", epochs=12, learning_rate=5e-3, evaluate_steps=5, patience=2
+    )
+    finish(folder)
+    looks = [row for row in curve(folder) if row["split"] == "validation"]
+    losses = [float(row["loss"]) for row in looks]
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 3  # two looks without a better one
+    groups = read_groups(pq.read_table(folder / "data/tokens/validation.parquet"))
+    scorer = Scorer(open_model(folder / "data/model", torch.device("cpu")))
+    margins = np.array([chosen - rejected for chosen, rejected in scorer.score(groups, 1000, None)])
+    assert np.log1p(np.exp(-margins)).mean() == pytest.approx(losses[best], rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["margin", "scaled"])
+def test_ratings_that_a_loss_needs_are_asked_for(prepared: Path, tmp_path: Path, loss: str) -> None:
+    folder = copy(prepared, tmp_path / "unrated", loss=loss)
+    path = folder / "data/tokens/train.parquet"
+    table = pq.read_table(path)
+    where = table.schema.get_field_index("chosen_rating")
+    column = [None, *table["chosen_rating"].to_pylist()[1:]]
+    pq.write_table(table.set_column(where, table.schema.field(where), [column]), path)
+    process = start(folder)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert f"train.loss={loss} needs two ratings for every pair, and 1 training pairs" in errors
+    assert "Traceback" not in errors
+    assert not (folder / "data/model").exists()

@@ -1,0 +1,244 @@
+"""reward/training.py: the gradient of a batch, however it is cut; memory; bad losses; adapters."""
+
+import csv
+import itertools
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from networks import PADDED, SHARED, random_groups, random_network
+from peft import PeftModel
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from trl import RewardConfig
+
+from reward.batching import Group
+from reward.catalogue import Lora
+from reward.losses import LOSSES, centring
+from reward.network import lora_config
+from reward.scoring import Scorer, open_model
+from reward.stage import InputError
+from reward.training import PairTrainer, Steps
+
+OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."
+
+
+def make_trainer(
+    folder: Path,
+    network: PreTrainedModel,
+    groups: list[Group],
+    *,
+    batch_pairs: int = 8,
+    epochs: int = 1,
+    budget: int = 10**6,
+    loss: str = "bradley-terry",
+    centring_factor: float = 0.0,
+    lora: Lora | None = None,
+    **arguments: Any,
+) -> PairTrainer:
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel({"<pad>": 0, "<s>": 1, "</s>": 2})),
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+    )
+    steps = Steps(len(groups), batch_pairs, epochs, seed=3)
+    pairs = {"chosen_ids": [[5]] * len(groups), "rejected_ids": [[6]] * len(groups)}
+    gaps = np.random.default_rng(1).uniform(0.2, 2, len(groups)).astype(np.float32)
+    return PairTrainer(
+        model=network,
+        lora=lora_config(lora, network) if lora else None,
+        steps=steps,
+        groups=groups,
+        gaps=gaps,
+        loss=LOSSES[loss],
+        centring_factor=centring_factor,
+        budget=budget,
+        validation=groups[:4],
+        curve=folder / "curve.csv",
+        args=RewardConfig(
+            output_dir=str(folder / "checkpoints"),
+            max_steps=len(steps),
+            max_length=None,
+            bf16=False,
+            use_cpu=True,
+            activation_checkpointing=False,
+            logging_steps=1,
+            report_to="none",
+            disable_tqdm=True,
+            save_strategy=arguments.pop("save_strategy", "no"),
+            **arguments,
+        ),
+        train_dataset=Dataset.from_dict(pairs),
+        eval_dataset=Dataset.from_dict(pairs),
+        processing_class=tokenizer,
+    )
+
+
+def gradient(network: torch.nn.Module) -> torch.Tensor:
+    return torch.cat(
+        [p.grad.flatten() for p in network.parameters() if p.requires_grad and p.grad is not None]
+    )
+
+
+def test_an_epoch_takes_every_pair_once() -> None:
+    steps = Steps(pairs=10, batch_pairs=4, epochs=3, seed=7)
+    batches = list(steps)
+    assert len(batches) == len(steps) == 9
+    assert [len(batch) for batch in batches] == [4, 4, 2] * 3
+    for epoch in range(3):
+        assert sorted(itertools.chain(*batches[3 * epoch : 3 * epoch + 3])) == list(range(10))
+    assert batches[:3] != batches[3:6]
+    assert batches == list(Steps(10, 4, 3, seed=7))
+    assert batches != list(Steps(10, 4, 3, seed=8))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bert"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_gradient_is_that_of_one_big_batch(tmp_path: Path, name: str, loss: str) -> None:
+    groups = random_groups((2,) * 7)
+    network = random_network({**SHARED, **PADDED}[name], torch.float64)
+    trainer = make_trainer(tmp_path, network, groups, budget=60, loss=loss, centring_factor=0.1)
+    batch = [5, 0, 3, 2, 6]
+    assert len(trainer._micro_batches(batch)) > 2
+    reported = trainer.training_step(network, batch)
+    cut = gradient(network)
+
+    # Transformers' own rewards, one padded batch, the mean over pairs.
+    network = random_network({**SHARED, **PADDED}[name], torch.float64)
+    whole = Scorer(network)
+    chosen, rejected = whole(network, [groups[i] for i in batch]).view(-1, 2).unbind(1)
+    losses = LOSSES[loss](chosen, rejected, torch.from_numpy(trainer.gaps[batch]))
+    expected = (losses + 0.1 * centring(chosen, rejected)).mean()
+    expected.backward()
+    expected = expected.detach()
+    assert whole.shared is False
+    difference = (cut - gradient(network)).norm()
+    assert difference < 1e-10 * cut.norm()
+    assert float(reported) == pytest.approx(float(expected), rel=1e-6)
+
+
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_out_of_memory_loses_and_doubles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    groups = random_groups((2,) * 8)
+    network = random_network(SHARED["gpt2"])
+    trainer = make_trainer(tmp_path, network, groups, budget=150)
+    batch = list(range(8))
+    expected_loss = float(trainer.training_step(network, batch))
+    expected = gradient(network)
+    network.zero_grad()
+
+    accumulate = PairTrainer._backward
+    refused = []
+
+    def tight(self: PairTrainer, model: torch.nn.Module, pairs: list[int], size: int) -> Any:
+        too_much = sum(groups[i].shared_tokens for i in pairs) > 100
+        if too_much:
+            refused.append(pairs)
+        if too_much and where == "forward":
+            raise RuntimeError(OUT_OF_MEMORY)
+        sums = accumulate(self, model, pairs, size)
+        if too_much:  # the gradient is there already, in part or in whole
+            raise RuntimeError(OUT_OF_MEMORY)
+        return sums
+
+    monkeypatch.setattr(PairTrainer, "_backward", tight)
+    loss = float(trainer.training_step(network, batch))
+    assert len(refused) >= 2
+    assert loss == pytest.approx(expected_loss, rel=1e-6)
+    assert (gradient(network) - expected).norm() < 1e-5 * expected.norm()
+
+    refused.clear()
+    network.zero_grad()
+    trainer.training_step(network, batch)
+    assert len(refused) == 0  # the next batch is cut to what has fitted
+
+
+def test_a_pair_that_alone_does_not_fit_ends_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = random_network(SHARED["gpt2"])
+    trainer = make_trainer(tmp_path, network, random_groups((2,) * 3))
+
+    def full(*_: Any) -> Any:
+        raise RuntimeError(OUT_OF_MEMORY)
+
+    monkeypatch.setattr(PairTrainer, "_backward", full)
+    with pytest.raises(InputError, match=r"a single pair of .* tokens does not fit .* max_length"):
+        trainer.training_step(network, [0, 1, 2])
+
+
+def test_another_failure_is_not_taken_for_lack_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = random_network(SHARED["gpt2"])
+    trainer = make_trainer(tmp_path, network, random_groups((2,) * 3))
+
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(PairTrainer, "_backward", broken)
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        trainer.training_step(network, [0, 1, 2])
+
+
+def test_a_loss_that_is_not_finite_ends_in_one_sentence(tmp_path: Path) -> None:
+    network = random_network(SHARED["gpt2"])
+    trainer = make_trainer(tmp_path, network, random_groups((2,) * 3))
+    torch.nn.init.constant_(network.score.weight, float("nan"))
+    with pytest.raises(InputError, match=r"the loss is nan at step 1, .* train.learning_rate"):
+        trainer.training_step(network, [0, 1, 2])
+
+
+def test_curve_has_a_row_per_step(tmp_path: Path) -> None:
+    groups = random_groups((2,) * 10)
+    trainer = make_trainer(
+        tmp_path,
+        random_network(SHARED["gpt2"]),
+        groups,
+        batch_pairs=4,
+        epochs=2,
+        eval_strategy="steps",
+        eval_steps=3,
+    )
+    trainer.train()
+    rows = list(csv.DictReader((tmp_path / "curve.csv").open()))
+    train = [row for row in rows if row["split"] == "train"]
+    assert [int(row["step"]) for row in train] == [1, 2, 3, 4, 5, 6]
+    assert [float(row["epoch"]) for row in train] == pytest.approx(
+        [1 / 3, 2 / 3, 1, 4 / 3, 5 / 3, 2]
+    )
+    assert [int(row["step"]) for row in rows if row["split"] == "validation"] == [3, 6]
+    # The last look at the validation pairs, again: scored by the trained network as it is now.
+    margins = np.array(
+        [chosen - rejected for chosen, rejected in trainer.scorer.score(groups[:4], 10**6, None)]
+    )
+    assert float(rows[-1]["loss"]) == pytest.approx(np.log1p(np.exp(-margins)).mean(), rel=1e-5)
+    assert float(rows[-1]["accuracy"]) == np.mean(margins > 0)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "bert"])
+def test_merged_adapter_scores_as_the_unmerged_one(tmp_path: Path, name: str) -> None:
+    groups = random_groups((2,) * 8)
+    network = random_network({**SHARED, **PADDED}[name])
+    before = Scorer(random_network({**SHARED, **PADDED}[name])).score(groups, 500, None)
+    lora = Lora(rank=4, alpha=8, targets="all-linear")
+    trainer = make_trainer(tmp_path, network, groups, epochs=4, lora=lora, learning_rate=1e-2)
+    trainer.train()
+    adapted = cast(PeftModel, trainer.model)
+    changed = {name for name, p in adapted.named_parameters() if p.requires_grad}
+    head = "classifier" if name == "bert" else "score"
+    assert any(f"{head}.modules_to_save" in name for name in changed)
+    assert all("lora_" in name or head in name for name in changed)
+    unmerged = trainer.scorer.score(groups, 500, None)
+    assert np.abs(np.array(unmerged) - np.array(before)).max() > 1e-2
+
+    adapted.merge_and_unload().save_pretrained(tmp_path / "model")
+    merged = Scorer(open_model(tmp_path / "model", torch.device("cpu"))).score(groups, 500, None)
+    np.testing.assert_allclose(merged, unmerged, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,89 @@
+"""Other test sets: files of pairs that evaluate scores after the validation pairs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from reward.answers import PAIR, Question
+from reward.catalogue import Dataset
+from reward.intake import Intake
+from reward.measures import Scored, score_table, summary
+from reward.preferences import Preference
+from reward.quality import Quality
+from reward.reward_model import RewardModel
+from reward.rows import Tolerance
+from reward.scoring import score_everywhere
+from reward.stage import InputError, Params
+
+Name = Annotated[str, Field(pattern="^[a-z0-9_-]+$")]  # of a metric and of a file
+
+
+class Reading(Params):
+    """The section `download` of params.yaml, which rules here as well."""
+
+    unreadable_rows: int
+    quality: Quality
+
+
+class OtherSet:
+    """A file of pairs, scored: `scores` has the columns of data/scores."""
+
+    def __init__(self, scores: pa.Table, counts: Mapping[str, Any]):
+        self.scores, self.counts = scores, counts
+
+    def measure(self, confidence: float, calibration_bins: int) -> dict[str, Any]:
+        """What is told of it under `also` in metrics/evaluate.json."""
+        measured = summary(Scored.of(self.scores), confidence, calibration_bins)
+        return measured | {"rows": self.counts["rows"], "dropped": self.counts["dropped"]}
+
+
+def score_also(
+    model: RewardModel, also: Mapping[str, str], sources: Path, reading: Reading
+) -> dict[str, OtherSet]:
+    """Read and score each file of `also`, which names them; its pairs are held in memory.
+
+    sources: the folder that all of them are in. Which rows give a pair is what download decides
+    (reward.intake); a pair that is there again is left out.
+
+    Raises InputError where a file is not in `sources`, cannot be read or has no valid pair.
+    """
+    return {name: _score(model, name, source, sources, reading) for name, source in also.items()}
+
+
+def _score(model: RewardModel, name: str, source: str, sources: Path, reading: Reading) -> OtherSet:
+    # Only what lies in this folder is a dependency of the stage: no other change would be seen.
+    if not Path(source).resolve().is_relative_to(sources.resolve()):
+        raise InputError(
+            f"evaluate.also.{name}={source} is not in {sources}, where changes are seen: put the "
+            f"file there (a hub dataset is made one by `hf download`)."
+        )
+    intake = Intake(name, Dataset(source=source), Tolerance(reading.unreadable_rows))
+    pairs: dict[str, Preference] = {}
+    with TemporaryDirectory() as scratch:
+        for row, pair in intake.pairs(reading.quality, Path(scratch)):
+            if pair.pair_id in pairs:
+                intake.tally.drop_kept("duplicate", row)
+            pairs[pair.pair_id] = pair
+    if not pairs:
+        raise InputError(f"{source} has no valid pair ({intake.tally}): correct it or remove it.")
+    encoded = model.encode(
+        [Question(pair.prompt, (pair.chosen, pair.rejected), PAIR) for pair in pairs.values()]
+    )
+    groups = [model.group(one) for one in encoded]
+    rewards = np.stack(score_everywhere(model.scorer, groups, model.budget, name))
+    lengths = np.array([[len(answer) for answer in one.responses] for one in encoded])
+    table = pa.table(
+        {
+            "pair_id": list(pairs),
+            "chosen_tokens": pa.array(lengths[:, 0], pa.int32()),
+            "rejected_tokens": pa.array(lengths[:, 1], pa.int32()),
+            "chosen_rating": pa.array([p.chosen_rating for p in pairs.values()], pa.float64()),
+            "rejected_rating": pa.array([p.rejected_rating for p in pairs.values()], pa.float64()),
+        }
+    )
+    return OtherSet(score_table(table, rewards), intake.tally.counts())

@@ -1,0 +1,122 @@
+"""The model card: what a model is, how good, made from what and how, in the form the hub reads."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from reward.carried import Carried
+from reward.report import Provenance
+
+# From metrics/evaluate.json to the hub's name of a metric, and to what people call it.
+METRICS = {
+    "accuracy": ("accuracy", "Accuracy"),
+    "log_loss": ("log_loss", "Log loss"),
+    "brier": ("brier_score", "Brier score"),
+    "calibration_error": ("expected_calibration_error", "Expected calibration error"),
+}
+
+WITHOUT_EFFECT = {"evaluate"}  # on the model
+
+
+def model_card(
+    template: Path,
+    measured: Mapping[str, Any],
+    provenance: Provenance,
+    carried: Carried,
+) -> str:
+    """The text of a README.md with metadata, which begins with a line of three dashes.
+
+    template: of the text below the metadata. measured: the content of metrics/evaluate.json.
+    """
+    dataset, backbone, parameters = provenance.dataset, provenance.backbone, provenance.parameters
+    name = f"{parameters['backbone']}-{parameters['dataset']}-reward"
+    sources = dataset["sources"]
+    metadata = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-classification",
+        tags=["reward-model"],
+        # Only what the hub has can be linked to.
+        base_model=backbone["source"] if backbone["commit"] else None,
+        datasets=[one["source"] for one in sources.values() if one["commit"]] or None,
+        model_name=name,
+        eval_results=_results(measured, parameters["dataset"], sources),
+    )
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 Markdown; no text of the data is in it
+    )
+    body = environment.from_string(template.read_text(encoding="utf-8")).render(
+        name=name,
+        measured=measured,
+        accuracies=_accuracies(measured),
+        also=measured["also"],
+        dataset=dataset,
+        backbone=backbone,
+        parameters=parameters,
+        flat=_flat({key: parameters[key] for key in parameters if key not in WITHOUT_EFFECT}),
+        carried=carried,
+    )
+    # Parsed, so that metadata which the hub could not read is an error here.
+    return str(ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{body}"))
+
+
+def _results(
+    measured: Mapping[str, Any], name: str, sources: Mapping[str, Any]
+) -> list[EvalResult]:
+    origin = next(iter(sources.values())) if len(sources) == 1 else {}
+    published = origin if origin.get("commit") else {}
+    results = [
+        EvalResult(
+            task_type="text-classification",
+            task_name="Preference between two responses",
+            dataset_type=published.get("source", name),
+            dataset_name=f"{name}, held-out prompts",
+            dataset_config=published.get("config"),
+            dataset_split=published.get("split"),
+            dataset_revision=published.get("commit"),
+            metric_type=metric,
+            metric_name=title,
+            metric_value=measured[key],
+        )
+        for key, (metric, title) in METRICS.items()
+    ]
+    return results + [
+        EvalResult(
+            task_type="text-classification",
+            task_name="Preference between two responses",
+            dataset_type=other,
+            dataset_name=other,
+            metric_type=metric,
+            metric_name=title,
+            metric_value=part[key],
+        )
+        for other, part in measured["also"].items()
+        for key, (metric, title) in METRICS.items()
+    ]
+
+
+def _accuracies(measured: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    return [
+        ("this model", measured),
+        ("bag of words", measured["bag_of_words"]),
+        ("the longer answer wins", measured["longer_wins"]),
+        ("the shorter answer wins", measured["shorter_wins"]),
+        *((f"this model on {name}", part) for name, part in measured["also"].items()),
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested mappings by dotted name, without those that are null."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif value is not None:
+            flat[prefix + name] = value
+    return flat

@@ -1,0 +1,54 @@
+"""Model, tokenizer and card in one folder: `python -m reward.publish FOLDER`.
+
+The folder is then ready for `hf upload USER/NAME FOLDER`; nothing is sent from here.
+"""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from reward.stage import InputError, whole
+
+
+def main() -> None:
+    """The command line; an InputError ends it with its sentence on stderr and exit status 1."""
+    parser = argparse.ArgumentParser(
+        prog="python -m reward.publish",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, help="a new folder")
+    parser.add_argument("--model", type=Path, default=Path("data/model"), help="what train wrote")
+    parser.add_argument(
+        "--card", type=Path, default=Path("data/model_card.md"), help="what evaluate wrote"
+    )
+    options = parser.parse_args()
+    try:
+        publish(options.folder, options.model, options.card)
+    except InputError as error:
+        print(f"publish: {error}", file=sys.stderr)
+        sys.exit(1)
+    print(f"{options.folder} is ready: hf upload USER/NAME {options.folder}")
+
+
+def publish(folder: Path, model: Path, card: Path) -> None:
+    """Copy a model's folder to a new one, with its card as README.md.
+
+    Raises InputError where model or card are missing and where the folder is there already.
+    """
+    for path, stage in ((model / "config.json", "train"), (card, "evaluate")):
+        if not path.is_file():
+            raise InputError(f"{path} is missing, which the stage {stage} writes: run `dvc repro`.")
+    if folder.exists():
+        raise InputError(f"{folder} is there already: name a new folder, or remove it first.")
+    with whole(folder) as partial:
+        # File by file: what DVC has linked from its cache is read-only there.
+        partial.mkdir()
+        for file in model.iterdir():
+            shutil.copyfile(file, partial / file.name)
+        shutil.copyfile(card, partial / "README.md")
+
+
+if __name__ == "__main__":
+    main()

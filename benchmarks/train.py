@@ -1,0 +1,109 @@
+"""Training side by side: TRL's RewardTrainer and this project's, on the same pairs in one run.
+
+    python -m benchmarks.train --profile helpsteer --max-length 256
+
+(a) TRL with its defaults, (b) TRL without checkpointing at its best batch size, (c) PairTrainer:
+the same initial weights, pairs in every step and number of steps, in turns. Prints a table and, as
+its last line, one JSON object; benchmarks/README.md explains both.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.pairs import PROFILES
+from benchmarks.variants import Bench, variant
+
+VARIANTS = {"a": "TRL, defaults", "b": "TRL, best batch", "c": "this project"}
+DEFAULT_BATCH = 8  # of (a): RewardConfig's
+BATCH_SIZES = (1, 2, 4, 8, 16)  # tried for (b)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Measure, print the table, print the JSON line."""
+    best = best_batch(options)
+    batches = {"a": min(DEFAULT_BATCH, options.batch_pairs), "b": best, "c": options.batch_pairs}
+    seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    rates = []
+    with ExitStack() as stack:
+        ask = {
+            name: stack.enter_context(variant(name, options, batch))
+            for name, batch in batches.items()
+        }
+        for _ in range(options.rounds):
+            for name in VARIANTS:
+                seconds[name].append(ask[name](Bench.timed_round) / options.steps)
+            rates.append(ask["c"](Bench.product_rate))
+        memory = {name: ask[name](Bench.memory_raised) for name in VARIANTS}
+        task = ask["c"](Bench.task)
+        wanted, reached = (ask[name](Bench.first_gradient) for name in "ac")
+
+    step = {name: statistics.median(rounds) for name, rounds in seconds.items()}
+    speed = {name: task["valid_tokens"] / options.steps / step[name] for name in VARIANTS}
+    rate = statistics.median(rates)
+    for name, what in VARIANTS.items():
+        print(
+            f"({name}) {what:16} {speed[name]:10.1f} valid tokens/s "
+            f"{step[name]:9.3f} s/step {memory[name]:9} MB"
+        )
+    result = {
+        "c_over_a": round(step["a"] / step["c"], 3),
+        "c_over_b": round(step["b"] / step["c"], 3),
+        "best_b_batch": best,
+        "utilisation": round(task["flops"] / options.steps / step["c"] / rate, 3),
+        "gradient_difference": float(np.linalg.norm(wanted - reached) / np.linalg.norm(wanted)),
+        "memory_c_over_b": round(memory["c"] / memory["b"], 3),
+        "tokens_per_second": {name: round(speed[name], 1) for name in VARIANTS},
+        "seconds_per_step": {n: [round(s, 4) for s in rounds] for n, rounds in seconds.items()},
+        "memory_mb": memory,
+        "product_tflops": round(rate / 1e12, 4),
+        "profile": str(options.pairs or options.profile),
+        "max_length": options.max_length,
+        "lora": options.lora,
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("torch", "transformers", "trl", "peft")},
+    }
+    print(json.dumps(result | task))
+
+
+def best_batch(options: argparse.Namespace) -> int:
+    """The batch size at which TRL without checkpointing is fastest; each gets one round."""
+    took = {}
+    for size in BATCH_SIZES:
+        if options.batch_pairs % size == 0:
+            with variant("b", options, size) as ask:
+                took[size] = ask(Bench.timed_round) / options.steps
+    print("(b) by batch size:", {size: f"{seconds:.2f} s/step" for size, seconds in took.items()})
+    return min(took, key=took.__getitem__)
+
+
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--profile", choices=PROFILES, default="helpsteer", help="lengths of the pairs")
+    add("--pairs", type=Path, help="real pairs instead: a parquet file that tokenize wrote")
+    add("--max-length", type=int, default=256, help="tokens")
+    add("--lora", action="store_true", help="adapters of rank 16 instead of all weights")
+    add("--layers", type=int, default=4)
+    add("--width", type=int, default=768)
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    add("--rounds", type=int, default=5)
+    add("--steps", type=int, default=3, help="optimiser steps per round")
+    add("--batch-pairs", type=int, default=16, help="pairs per optimiser step")
+    add("--micro-batch-tokens", type=int, help="of (c); default: that of params.yaml")
+    add("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main(read_options())

@@ -1,0 +1,262 @@
+"""The three ways to train that benchmarks/train.py compares, each in a process of its own."""
+
+import argparse
+import math
+import resource
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import (
+    AutoModelForSequenceClassification,
+    GPT2Config,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    PrinterCallback,
+    TrainerCallback,
+)
+from transformers import logging as transformers_logging
+from trl import RewardConfig, RewardTrainer
+
+from benchmarks.pairs import WORDS, choose_pairs
+from benchmarks.work import training_flops
+from reward.catalogue import Lora
+from reward.devices import best_device, device_name, precision
+from reward.losses import bradley_terry
+from reward.network import lora_config
+from reward.stage import load_params
+from reward.training import PairTrainer, Steps
+from stages.train import TrainParams
+
+PAD = "<pad>"
+
+
+@contextmanager
+def variant(name: str, options: argparse.Namespace, batch: int) -> Iterator[Any]:
+    """(a), (b) or (c), ready to train and with a first round behind it.
+
+    Yields a function that calls a method of its Bench. Each variant has a process of its own, so
+    that neither memory nor the allocator's state of one is another's.
+    """
+    spawn = get_context("spawn")  # CUDA does not survive a fork
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        ProcessPoolExecutor(1, spawn, set_up, (name, options, batch, scratch)) as process,
+    ):
+        yield lambda method: process.submit(call, method).result()
+
+
+bench: "Bench"  # of this process
+
+
+def set_up(*arguments: Any) -> None:
+    global bench
+    transformers_logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=FutureWarning)  # TRL's own defaults are deprecated
+    bench = Bench(*arguments)
+
+
+def call(method: Any) -> Any:
+    return method(bench)
+
+
+class Bench:
+    """One variant over the pairs of a round; `batch` is the pairs that TRL computes at once."""
+
+    def __init__(self, name: str, options: argparse.Namespace, batch: int, scratch: str):
+        self.options, self.batch, self.scratch = options, batch, Path(scratch)
+        self.pairs = choose_pairs(options)
+        self.device = best_device() if options.device == "auto" else torch.device(options.device)
+        self.numbers = precision(self.device)
+        self.steps = Steps(len(self.pairs), options.batch_pairs, 1, options.seed)
+        default = load_params(TrainParams).train.micro_batch_tokens.on(self.device)
+        self.budget = options.micro_batch_tokens or default
+        # Beyond every token: padding is never taken for text, nor text for padding.
+        self.padding = max(WORDS - 1, *(int(max(map(np.max, p.sequences))) + 1 for p in self.pairs))
+        self.network = self._network()
+        self.memory_before = self._memory()
+        self.trainer = self._project() if name == "c" else self._trl(defaults=name == "a")
+        self.clock = Clock(self.device)
+        self.gradient = self.scratch / "gradient"
+        self.trainer.add_callback(self.clock)
+        self.trainer.add_callback(KeepGradient(self.gradient))
+        self.trainer.remove_callback(PrinterCallback)
+        self.trainer.train()
+
+    def timed_round(self) -> float:
+        """Seconds of one run's steps, from the first pair fetched to the last weight changed."""
+        self.trainer.train()
+        return self.clock.stop - self.clock.start
+
+    def product_rate(self) -> float:
+        """Operations per second of the model's widest product, for a tenth of a round's work."""
+        width = self.options.width
+        dtype = self.numbers.autocast or torch.float32
+        left = torch.randn(self._micro_batch(), width, device=self.device, dtype=dtype)
+        right = torch.randn(width, 4 * width, device=self.device, dtype=dtype)
+        out = left @ right
+        work = 2 * left.numel() * 4 * width
+        times = math.ceil(self._flops() / 10 / work)
+        synchronise(self.device)
+        start = time.perf_counter()
+        for _ in range(times):
+            torch.mm(left, right, out=out)
+        synchronise(self.device)
+        return times * work / (time.perf_counter() - start)
+
+    def memory_raised(self) -> int:
+        """MB by which the peak is higher than it was with the model alone."""
+        return round((self._memory() - self.memory_before) / 1e6)
+
+    def first_gradient(self) -> np.ndarray:
+        """Of the first step's pairs at the initial weights, flat."""
+        return np.fromfile(self.gradient, dtype=np.float32)
+
+    def task(self) -> dict[str, Any]:
+        """What there is to do in a round, and on what."""
+        options, width = self.options, self.options.width
+        return {
+            "valid_tokens": sum(len(side) for pair in self.pairs for side in pair.sequences),
+            "computed_tokens": sum(pair.shared_tokens for pair in self.pairs),
+            "flops": self._flops(),
+            "product": f"({self._micro_batch()}x{width})@({width}x{4 * width})",
+            "micro_batch_tokens": self.budget,
+            "batch_pairs": options.batch_pairs,
+            "steps": options.steps,
+            "model": f"gpt2 {options.layers}x{width}",
+            "device": f"{device_name(self.device)}, {torch.get_num_threads()} threads",
+        }
+
+    def _network(self) -> PreTrainedModel:
+        """The same initial weights every time."""
+        torch.manual_seed(self.options.seed)
+        config = GPT2Config(
+            vocab_size=self.padding + 1,
+            n_layer=self.options.layers,
+            n_embd=self.options.width,
+            n_head=max(1, self.options.width // 64),
+            n_positions=max(1024, self.options.max_length),
+            pad_token_id=self.padding,
+        )
+        config.num_labels = 1
+        dtype = self.numbers.frozen if self.options.lora else self.numbers.trained
+        network = AutoModelForSequenceClassification.from_config(config, dtype=dtype)
+        return network.to(self.device)
+
+    def _trl(self, defaults: bool) -> RewardTrainer:
+        more = {} if defaults else {"activation_checkpointing": False}
+        return RewardTrainer(**self._given(**more), peft_config=self._lora())
+
+    def _project(self) -> PairTrainer:
+        return PairTrainer(
+            **self._given(activation_checkpointing=False),
+            lora=self._lora(),
+            steps=self.steps,
+            groups=self.pairs,
+            gaps=np.zeros(len(self.pairs), dtype=np.float32),
+            loss=bradley_terry,
+            centring_factor=0.0,
+            budget=self.budget,
+            validation=[],
+            curve=self.scratch / "curve.csv",
+        )
+
+    def _lora(self) -> LoraConfig | None:
+        entry = Lora(rank=16, alpha=32, targets="all-linear")
+        return lora_config(entry, self.network) if self.options.lora else None
+
+    def _given(self, **more: Any) -> dict[str, Any]:
+        """What every trainer gets: TRL's defaults, except where machine or comparison ask."""
+        order = [i for batch in self.steps for i in batch]
+        chosen, rejected = zip(*(self.pairs[i].sequences for i in order), strict=True)
+        arguments = RewardConfig(
+            output_dir=str(self.scratch),
+            use_cpu=self.device.type == "cpu",
+            bf16=self.numbers.autocast == torch.bfloat16,
+            dataloader_pin_memory=self.device.type == "cuda",
+            max_length=None,  # the pairs have been truncated
+            max_steps=self.options.steps,
+            per_device_train_batch_size=self.batch,
+            gradient_accumulation_steps=self.options.batch_pairs // self.batch,
+            train_sampling_strategy="sequential",
+            max_grad_norm=1e9,  # the norm is taken, and gradients stay comparable
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            **more,
+        )
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=Tokenizer(WordLevel({PAD: self.padding}, unk_token=PAD)),
+            pad_token=PAD,
+        )
+        return {
+            "model": self.network,
+            "args": arguments,
+            "train_dataset": Dataset.from_dict({"chosen_ids": chosen, "rejected_ids": rejected}),
+            "processing_class": tokenizer,
+        }
+
+    def _flops(self) -> int:
+        return training_flops(self.network, self.pairs)
+
+    def _micro_batch(self) -> int:
+        """Tokens of an average micro-batch of (c)."""
+        assert isinstance(self.trainer, PairTrainer)
+        cuts = [self.trainer._micro_batches(batch) for batch in self.steps]
+        return round(sum(pair.shared_tokens for pair in self.pairs) / sum(map(len, cuts)))
+
+    def _memory(self) -> int:
+        """The most bytes there ever were, on CUDA those of tensors, else the process's."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated()
+        # Linux counts kilobytes, macOS bytes.
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+class Clock(TrainerCallback):
+    """The time after and before what happens once a run."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        synchronise(self.device)
+        self.start = time.perf_counter()
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        synchronise(self.device)
+        self.stop = time.perf_counter()
+
+
+class KeepGradient(TrainerCallback):
+    """Writes the very first step's gradient to a file, weight by weight to spare memory."""
+
+    def __init__(self, file: Path):
+        self.file = file
+
+    def on_pre_optimizer_step(self, *_: Any, **given: Any) -> None:
+        if self.file.exists():
+            return
+        with self.file.open("wb") as file:
+            for weight in given["model"].parameters():
+                if weight.requires_grad:
+                    weight.grad.float().cpu().numpy().tofile(file)
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()

@@ -1,0 +1,42 @@
+"""What training a GPT-2 must compute: the numerator of its utilisation of the hardware."""
+
+from collections.abc import Sequence
+
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from reward.batching import Group
+
+
+def training_flops(network: PreTrainedModel, pairs: Sequence[Group]) -> int:
+    """Operations that training a GPT-2 once on each pair must compute, common prefixes once.
+
+    Per token a layer of p weights costs 2 p forward, 2 p for its input's gradient and 2 p for its
+    weights', where those are needed: under LoRA the base's weights have none, nor does what comes
+    before the first adapter. Attention costs 4 x width for each query and key that it may see, and
+    three times that with the backward pass. Nothing else is counted: no embedding, norm,
+    activation or head, no optimiser, nothing computed twice.
+    """
+    layers = [
+        (name, module.weight)
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and ".h." in name
+    ]
+    full = all(weight.requires_grad for _, weight in layers)
+    per_token = 0
+    for name, weight in layers:
+        first = ".h.0.attn.c_attn" in name and "lora_B" not in name
+        passes = 1 + (full or not first) + weight.requires_grad
+        per_token += 2 * passes * weight.numel()
+    seen = sum(_seen(pair) for pair in pairs)
+    config = network.config
+    attention = 3 * 4 * config.hidden_size * config.num_hidden_layers * seen
+    return per_token * sum(pair.shared_tokens for pair in pairs) + attention
+
+
+def _seen(pair: Group) -> int:
+    """Number of (query, key): a token sees itself and what comes before it on its side."""
+    own = [len(sequence) - pair.prefix for sequence in pair.sequences]
+    triangles = sum(n * (n + 1) // 2 for n in [pair.prefix, *own])
+    return triangles + pair.prefix * sum(own)

@@ -7,10 +7,12 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from reward.batching import Group
+from reward.layers import last_feed_forward
 
 
 def training_flops(network: PreTrainedModel, pairs: Sequence[Group]) -> int:
-    """Operations that training a GPT-2 once on each pair must compute, common prefixes once.
+    """Operations that training a GPT-2 once on each pair must compute: common prefixes once, and
+    the last layer's feed-forward part for the tokens that give the rewards alone.
 
     Per token a layer of p weights costs 2 p forward, 2 p for its input's gradient and 2 p for its
     weights', where those are needed: under LoRA the base's weights have none, nor does what comes
@@ -19,20 +21,26 @@ def training_flops(network: PreTrainedModel, pairs: Sequence[Group]) -> int:
     activation or head, no optimiser, nothing computed twice.
     """
     layers = [
-        (name, module.weight)
+        (name, module)
         for name, module in network.named_modules()
         if isinstance(module, nn.Linear | Conv1D) and ".h." in name
     ]
-    full = all(weight.requires_grad for _, weight in layers)
-    per_token = 0
-    for name, weight in layers:
+    full = all(module.weight.requires_grad for _, module in layers)
+    last = last_feed_forward(network)
+    assert last is not None
+    narrowed = set(last.modules())
+    computed = sum(pair.shared_tokens for pair in pairs)
+    scored = sum(len(pair.sequences) for pair in pairs)
+    linear = 0
+    for name, module in layers:
+        weight = module.weight
         first = ".h.0.attn.c_attn" in name and "lora_B" not in name
         passes = 1 + (full or not first) + weight.requires_grad
-        per_token += 2 * passes * weight.numel()
+        tokens = scored if module in narrowed else computed
+        linear += 2 * passes * weight.numel() * tokens
     seen = sum(_seen(pair) for pair in pairs)
     config = network.config
-    attention = 3 * 4 * config.hidden_size * config.num_hidden_layers * seen
-    return per_token * sum(pair.shared_tokens for pair in pairs) + attention
+    return linear + 3 * 4 * config.hidden_size * config.num_hidden_layers * seen
 
 
 def _seen(pair: Group) -> int:

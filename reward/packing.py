@@ -31,6 +31,7 @@ class Layout:
 
     input_ids, position_ids: (1, row); positions start again at the prefix's end for each answer.
     ends: (answers,) the row's position of the token that each answer is scored at.
+    scored: the same positions, each once; answers of padding tokens alone share one.
     segments: lengths of the row's parts, in order: for each group its prefix, then its answers.
     answers: for each group, how many answers it has.
     """
@@ -60,6 +61,7 @@ class Layout:
         self.input_ids = _tensor(np.concatenate(parts), device)[None]
         self.position_ids = _tensor(np.concatenate(positions), device)[None]
         self.ends = _tensor(np.array(ends), device)
+        self.scored = _tensor(np.unique(ends), device)
         self._alone = alone
 
     @cached_property
@@ -114,6 +116,11 @@ def laid_out(layout: Layout) -> Iterator[None]:
         _layout.reset(token)
 
 
+def current_layout() -> Layout:
+    """The layout that `laid_out` told."""
+    return _layout.get()
+
+
 def attention(
     module: torch.nn.Module,
     query: Tensor,
@@ -130,7 +137,7 @@ def attention(
     query: (1, heads, row, width); key, value: (1, key heads, row, width). Returns (1, row, heads,
     width) and no weights. Dropout is off in reward training, so there is none here.
     """
-    layout = _layout.get()
+    layout = current_layout()
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and softcap is None:
         return _varlen(layout, query, key, value, scaling, sliding_window), None
     queries = query.split(layout.segments, dim=2)

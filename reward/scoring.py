@@ -10,12 +10,13 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from tqdm import tqdm
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
-from transformers.activations import GELUTanh, NewGELUActivation
 
 from reward.batching import Group, micro_batches, shares
 from reward.devices import precision
+from reward.layers import fuse_gelu, last_feed_forward, only_scored
 from reward.packing import ATTENTION, Layout, laid_out
 from reward.stage import InputError
 
@@ -36,6 +37,7 @@ class Scorer:
         self.network = network
         self.shared = False
         self._plain_attention = network.config._attn_implementation
+        self._narrowed: list[RemovableHandle] = []
         self._rewards = torch.empty(0)  # of every token of the last forward pass
         fuse_gelu(network)
         self.head = network.get_submodule(head_name(network))
@@ -71,8 +73,8 @@ class Scorer:
             self._switch(True)
             try:
                 shared = self(self.network, few)
-            except TypeError:  # a forward pass without position_ids cannot lay out a row
-                return self._padded("it takes no positions")
+            except (AttributeError, TypeError) as error:  # it knows no position_ids, for one
+                return self._padded(f"its forward pass is of another form ({error})")
         difference = float((padded - shared).abs().max() / padded.abs().max().clamp(min=1e-6))
         device = self.network.device.type
         dtype = self.network.dtype
@@ -90,12 +92,21 @@ class Scorer:
     def _switch(self, shared: bool) -> None:
         self.shared = shared
         self.network.set_attn_implementation(ATTENTION if shared else self._plain_attention)
+        for hook in self._narrowed:
+            hook.remove()
+        feed_forward = last_feed_forward(self.network)
+        self._narrowed = only_scored(feed_forward) if shared and feed_forward else []
 
     def sizes(self, groups: Sequence[Group]) -> list[tuple[int, int]]:
         """What `batching.micro_batches` needs: tokens and rows of each group."""
         if self.shared:
             return [(group.shared_tokens, 1) for group in groups]
         return [(max(map(len, group.sequences)), len(group.sequences)) for group in groups]
+
+    def cost(self, groups: Sequence[Group]) -> int:
+        """Tokens that are computed where all groups go through the network at once."""
+        tokens, rows = zip(*self.sizes(groups), strict=True)
+        return sum(tokens) if self.shared else max(tokens) * sum(rows)
 
     def micro_batches(self, groups: Sequence[Group], budget: int) -> list[list[int]]:
         """Positions of the groups, cut so that at most `budget` tokens are computed at once."""
@@ -194,17 +205,6 @@ def _compute_in_float32(head: nn.Module) -> None:
             return forward(hidden.to(dtype))
 
     head.forward = precise
-
-
-def fuse_gelu(network: nn.Module) -> None:
-    """Replace GPT-2's activation, eight passes over memory in Python, by torch's one-pass kernel.
-
-    Both are 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel 2016).
-    """
-    for module in network.modules():
-        for name, child in module.named_children():
-            if isinstance(child, NewGELUActivation):
-                setattr(module, name, GELUTanh())
 
 
 def open_model(folder: Path, device: torch.device) -> PreTrainedModel:

@@ -33,6 +33,7 @@ from trl import RewardTrainer
 
 from reward.batching import Group, shares
 from reward.checkpoints import mark_complete
+from reward.layers import add_embedding_gradients_in_place
 from reward.losses import centring
 from reward.scoring import Scorer, score_everywhere
 from reward.stage import InputError
@@ -93,6 +94,9 @@ class PairTrainer(RewardTrainer):
         self.validation = validation
         self._smallest = [min(range(len(groups)), key=lambda i: groups[i].shared_tokens)]
         self._failed = 0
+        # Not with FSDP, which keeps gradients elsewhere; on a GPU such sums vary in their order.
+        if self.args.device.type == "cpu" and not self.is_fsdp_enabled:
+            add_embedding_gradients_in_place(model)
         self.scorer = Scorer(model)  # with the adapter, which peft has put into this very object
         with self.compute_loss_context_manager():
             self.scorer.share_prefixes(groups)
@@ -210,7 +214,7 @@ class PairTrainer(RewardTrainer):
             )
         half = len(pairs) // 2
         parts = [pairs[:half], pairs[half:]]
-        self.budget = max(sum(self.groups[i].shared_tokens for i in part) for part in parts)
+        self.budget = max(self.scorer.cost([self.groups[i] for i in part]) for part in parts)
         log.warning("Out of memory: micro-batches of %d tokens from now on.", self.budget)
         return [*work[: self._failed], *parts, *work[self._failed + 1 :]]
 

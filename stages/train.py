@@ -83,6 +83,9 @@ def train(
             f"train.loss={settings.loss} needs two ratings for every pair, and {unrated} training "
             f"pairs have none: choose bradley-terry or a dataset with ratings."
         )
+    validation = []
+    if settings.evaluate_steps:
+        validation = read_groups(pq.read_table(tokens / "validation.parquet"))
     records = Dataset(table.select(["chosen_ids", "rejected_ids"]))
     steps = Steps(len(groups), settings.batch_pairs, settings.epochs, params.seed)
     checkpoints = checkpoint_folder(params, [tokens, backbone], device, state.num_processes)
@@ -98,7 +101,7 @@ def train(
         loss=LOSSES[settings.loss],
         centring_factor=settings.centring,
         budget=settings.micro_batch_tokens.on(device),
-        validation=read_groups(pq.read_table(tokens / "validation.parquet")),
+        validation=validation,
         curve=curve,
         model=network,
         args=_arguments(params, entry, device, len(steps), checkpoints),

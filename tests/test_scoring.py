@@ -12,7 +12,7 @@ from networks import PADDED, SHARED, random_groups, random_network
 
 from reward import packing
 from reward.batching import Group
-from reward.scoring import Scorer, fuse_gelu, head_name
+from reward.scoring import Scorer, head_name
 
 GROUPS = random_groups((2,) * 9 + (1, 4))
 ALL = SHARED | PADDED
@@ -77,14 +77,6 @@ def test_a_network_whose_rewards_would_change_keeps_padded_rows(
     assert scorer.share_prefixes(GROUPS) is False
     assert "no shared prefixes, rewards would change by" in caplog.text
     assert [scorer(scorer.network, [group]).tolist() for group in GROUPS] == expected
-
-
-def test_fused_gelu_is_the_same_function() -> None:
-    network = random_network(SHARED["gpt2"], torch.float64)
-    one = torch.from_numpy(GROUPS[0].sequences[0])[None]
-    before = network(one).logits
-    fuse_gelu(network)
-    torch.testing.assert_close(network(one).logits, before, rtol=1e-12, atol=1e-12)
 
 
 def test_head_names() -> None:

@@ -1,28 +1,36 @@
 """python -m reward.inspect SOURCE: what a file or a hub dataset holds, and what is wrong with it.
 
 Nothing is written. Every kind of problem is looked for and nothing is left out for it, whatever
-params.yaml says; near duplicates need a split and are looked for by the stage of that name.
+params.yaml says. A near duplicate here is a prompt that is nearly another one of the dataset; how
+many of them a split puts on different sides is counted by the stage of that name.
 """
 
 import argparse
 import sys
 import tempfile
+from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from reward.catalogue import Dataset
 from reward.duplicates import Ledger
 from reward.formats import COLUMNS
 from reward.intake import Intake
-from reward.preferences import Preference
+from reward.near_duplicates import Index, Signatures, signatures
+from reward.preferences import Preference, prompt_key
 from reward.quality import Quality
 from reward.rows import Row, Tolerance
 from reward.stage import InputError
 
 SAMPLES = 3  # pairs shown
+SIMILARITY = 0.8  # of near duplicates, as in params.yaml
+BATCH_PROMPTS = 4096
 WIDTH = 100  # characters shown of a text
 
 
@@ -58,15 +66,17 @@ def report(entry: Dataset) -> Iterator[str]:
     intake = Intake(entry.source, entry, Tolerance(sys.maxsize))
     everything = Quality.model_validate(dict.fromkeys(Quality.model_fields, "count"))
     samples: list[tuple[int, Preference]] = []
-    ledger = Ledger()
+    ledger, prompts = Ledger(), Prompts()
     with tempfile.TemporaryDirectory() as scratch:
         for row, pair in intake.pairs(everything, Path(scratch)):
             ledger.add(pair, 0, row)
+            prompts.add(pair)
             if len(samples) < SAMPLES:
                 samples.append((row, pair))
     for kind, found in (
         ("contradiction", ledger.contradictions()),
         ("duplicate", ledger.duplicates()),
+        ("near_duplicate", prompts.near_duplicates()),
     ):
         for row in ledger.rows[found].tolist():
             intake.tally.find(kind, row)
@@ -81,6 +91,39 @@ def report(entry: Dataset) -> Iterator[str]:
     for heading, counter in (("no pair", tally.dropped), ("a pair with", tally.found)):
         for kind, count in counter.most_common():
             yield f"  {heading:<12} {tally.tell(kind, count)}"
+
+
+class Prompts:
+    """The different prompts of a dataset, about half a kilobyte each, and which pair has which."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[bytes, int] = {}
+        self._of = array("Q")
+        self._waiting: list[Sequence[dict[str, str]]] = []
+        self._signatures: list[Signatures] = []
+
+    def add(self, pair: Preference) -> None:
+        """Enter the prompt of the next pair."""
+        key = blake2b(prompt_key(pair.prompt), digest_size=8).digest()
+        if key not in self._numbers:
+            self._numbers[key] = len(self._numbers)
+            self._waiting.append([turn._asdict() for turn in pair.prompt])
+            if len(self._waiting) == BATCH_PROMPTS:
+                self._sign()
+        self._of.append(self._numbers[key])
+
+    def _sign(self) -> None:
+        if self._waiting:
+            self._signatures.append(signatures(self._waiting))
+            self._waiting.clear()
+
+    def near_duplicates(self) -> NDArray[np.bool_]:
+        """Of each pair in the order in which they came, whether its prompt is nearly another."""
+        self._sign()
+        if not self._signatures:
+            return np.zeros(0, dtype=np.bool_)
+        near = Index(self._signatures, SIMILARITY).near_one_another()
+        return near[np.frombuffer(self._of, dtype=np.uint64)]
 
 
 def columns(rows: list[Row], mapping: dict[str, str]) -> Iterator[str]:

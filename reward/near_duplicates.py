@@ -44,7 +44,10 @@ class Index:
         minima, keys = (np.concatenate(part) for part in zip(*parts, strict=True))
         # One of each, in an order that has nothing to do with the order in which they came.
         names = fold(keys.T.astype(np.uint64))
-        _, first, self._counts = np.unique(names, return_index=True, return_counts=True)
+        _, first, entries, self._counts = np.unique(
+            names, return_index=True, return_inverse=True, return_counts=True
+        )
+        self._entries = entries.astype(np.int32)
         self._minima = minima[first]
         self._order = [np.argsort(band[first], kind="stable").astype(np.int32) for band in keys.T]
         self._keys = [band[first][order] for band, order in zip(keys.T, self._order, strict=True)]
@@ -72,6 +75,22 @@ class Index:
                 found[asked[near]] = True
                 self._met[candidates[near]] = True
         return found
+
+    def near_one_another(self) -> NDArray[np.bool_]:
+        """Whether each prompt that the index was made of is near another of them, in their order.
+
+        A prompt that is there twice is near itself.
+        """
+        near = self._counts > 1
+        for keys, order in zip(self._keys, self._order, strict=True):
+            for offset in range(1, MOST_COMPARED):
+                same = np.flatnonzero(keys[offset:] == keys[:-offset])
+                if not len(same):
+                    break
+                one, other = order[same], order[same + offset]
+                alike = similarities(self._minima[one], self._minima[other]) >= self._similarity
+                near[one[alike]] = near[other[alike]] = True
+        return near[self._entries]
 
 
 def low_bytes(batch: Signatures) -> NDArray[np.uint8]:

@@ -82,6 +82,7 @@ class Provenance:
 
     dataset: dict[str, Any]
     backbone: dict[str, Any]
+    near_duplicates: dict[str, Any]  # what split noted
     parameters: dict[str, Any]
     hashes: dict[str, str]  # of every input of the stage, by path
 
@@ -129,6 +130,8 @@ def render(
             "sample": excerpts.SAMPLE,
             "text": excerpts.TEXT_BYTES,
         },
+        quality=quality(provenance),
+        candidates=provenance.dataset["candidates"],
         dataset=facts(_known(provenance.dataset)),
         backbone=facts(_known(provenance.backbone)),
         parameters=facts(provenance.parameters),
@@ -186,6 +189,42 @@ def other_sets(evidence: Evidence) -> list[dict[str, Any]]:
     return [
         {"name": name, **_estimate(part), "longer_wins": part["longer_wins"]["accuracy"]}
         for name, part in evidence.measured["also"].items()
+    ]
+
+
+def quality(provenance: Provenance) -> list[dict[str, Any]]:
+    """What was looked for in the data: kind of problem, number of pairs, and what became of them.
+
+    First what params.yaml has a switch for, then all else that gave no pair, then near duplicates.
+    """
+    dataset, near, parameters = (
+        provenance.dataset,
+        provenance.near_duplicates,
+        provenance.parameters,
+    )
+    switches = parameters["download"]["quality"]
+    dropped = dataset["dropped"]
+    found = [
+        (kind, dropped.get(kind, 0) + dataset["kept_with"].get(kind, 0), action)
+        for kind, action in switches.items()
+    ]
+    found += [(kind, count, "drop") for kind, count in dropped.items() if kind not in switches]
+    found.append(
+        (
+            "training prompt nearly one of validation",
+            near.get("train_pairs", 0),
+            parameters["split"]["near_duplicates"],
+        )
+    )
+    told = {"drop": "left out", "count": "kept", "ignore": "not looked for"}
+    return [
+        {
+            "name": kind.replace("_", " "),
+            "pairs": count,
+            "share": count / dataset["candidates"],
+            "action": told[action],
+        }
+        for kind, count, action in found
     ]
 
 

@@ -107,16 +107,16 @@ def evaluate(
         strength=settings.bag_of_words_strength,
         limit=settings.bag_of_words_pairs,
     )
+    bins, level = settings.calibration_bins, settings.confidence
     measured = measure(
         scored,
         baseline,
-        confidence=settings.confidence,
-        calibration_bins=settings.calibration_bins,
+        confidence=level,
+        calibration_bins=bins,
         rating_gaps=settings.rating_gaps,
         response_lengths=settings.response_lengths,
         similar_length=settings.similar_length,
     )
-    bins, level = settings.calibration_bins, settings.confidence
     measured["also"] = {name: other.measure(level, bins) for name, other in others.items()}
     write_json(metrics, measured)
     with whole(scores) as partial:
@@ -125,11 +125,9 @@ def evaluate(
         for name, other in others.items():
             pq.write_table(other.scores, partial / f"also/{name}.parquet")
     drawn = {
-        reliability: figures.reliability(
-            scored.margin, settings.calibration_bins, settings.confidence
-        ),
+        reliability: figures.reliability(scored.margin, bins, level),
         margins: figures.margins(scored.margin),
-        accuracy_by_gap: figures.accuracy_by_gap(scored, settings.rating_gaps, settings.confidence),
+        accuracy_by_gap: figures.accuracy_by_gap(scored, settings.rating_gaps, level),
         reward_length: figures.reward_length(scored),
     }
     for path, figure in drawn.items():
@@ -144,7 +142,7 @@ def evaluate(
         scored=scored,
         bag_of_words=baseline,
         pair_ids=table["pair_id"].to_numpy(),
-        confidence=settings.confidence,
+        confidence=level,
         rating_gaps=settings.rating_gaps,
         response_lengths=settings.response_lengths,
         similar_length=settings.similar_length,
@@ -152,8 +150,9 @@ def evaluate(
     inputs = [model, tokens, splits, raw, backbone, sources, train_curve, page]
     inputs += [plot.template for plot in plots] + [Path("stages/evaluate.py"), *loaded_code()]
     provenance = Provenance(
-        dataset=_record(raw),
-        backbone=_record(backbone),
+        dataset=_record(raw / "source.json"),
+        backbone=_record(backbone / "source.json"),
+        near_duplicates=_record(splits / "near_duplicates.json"),
         parameters=_parameters(params),
         hashes={path.as_posix(): dvc_hash(path) for path in inputs},
     )
@@ -169,9 +168,9 @@ def _token_ids(path: Path) -> Iterator[pa.RecordBatch]:
     return pq.ParquetFile(path).iter_batches(columns=["chosen_ids", "rejected_ids"])
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    """What download noted about where the files of a folder come from."""
-    return json.loads((folder / "source.json").read_text(encoding="utf-8"))
+def _record(path: Path) -> dict[str, Any]:
+    """What an earlier stage noted about its output."""
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _parameters(params: EvaluateParams) -> dict[str, Any]:

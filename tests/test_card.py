@@ -40,6 +40,7 @@ def provenance(commit: str | None) -> Provenance:
     return Provenance(
         dataset={"sources": {"mine": {"source": "them/pairs", "rows": 9, "pairs": 8, **origin}}},
         backbone={"source": "them/model", "commit": commit, "weights": ["model.safetensors"]},
+        near_duplicates={},
         parameters={
             "dataset": "mine",
             "backbone": "small",

@@ -86,6 +86,16 @@ Problems
     assert [path.name for path in tmp_path.iterdir()] == ["pairs.jsonl"]
 
 
+def test_prompts_that_are_nearly_the_same(tmp_path: Path) -> None:
+    words = [str(number) for number in range(60)]
+    prompts = ["Why?", " ".join(words), "How?", " ".join([*words[:-1], "x"]), "Why?"]
+    rows = [row(text, f"So. {number}", "No.") for number, text in enumerate(prompts)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    done = inspect(tmp_path, "pairs.jsonl")
+    # The same prompt again, as in rows 1 and 5, is no near duplicate.
+    assert done.stdout.endswith("\nProblems\n  a pair with  2 near duplicate (rows 2, 4)\n")
+
+
 def test_a_clean_file_in_another_format_with_other_columns(tmp_path: Path) -> None:
     done = inspect(
         tmp_path, str(FIXTURES / "ultrafeedback.jsonl"), "--column", "score=fine-grained_score"

@@ -92,6 +92,16 @@ def test_repeated_prompts_are_counted_each() -> None:
     assert index.met == 3
 
 
+def test_prompts_of_one_set_that_are_near_one_another() -> None:
+    draw = random.Random(7)
+    texts = [[str(draw.randrange(10**6)) for _ in range(100)] for _ in range(60)]
+    near = [changed(words, 3, draw) for words in texts[:20]]
+    far = [changed(words, 40, draw) for words in texts[20:40]]
+    prompts = [prompt(" ".join(words)) for words in texts] + [prompt(text) for text in near + far]
+    found = Index([signatures(prompts[:50]), signatures(prompts[50:])], 0.8).near_one_another()
+    assert np.flatnonzero(found).tolist() == [*range(20), *range(60, 80)]
+
+
 def test_bands_differ_where_their_minima_do() -> None:
     one, other = signatures([prompt("one two three"), prompt("four five six")])
     mixed = np.stack([one, other, np.concatenate([one[:6], other[6:]])])

@@ -32,6 +32,7 @@ from reward.report import (
     dvc_hash,
     facts,
     loaded_code,
+    quality,
     render,
     subsets,
 )
@@ -113,9 +114,25 @@ def write_pairs(path: Path, texts: list[tuple[list[dict[str, str]], str, str]]) 
 
 def provenance(**changes: Any) -> Provenance:
     known = Provenance(
-        dataset={"source": "someone/pairs", "commit": "c0ffee", "config": None, "rows": 60},
+        dataset={
+            "source": "someone/pairs",
+            "commit": "c0ffee",
+            "config": None,
+            "candidates": 80,
+            "dropped": {"tie": 16, "missing_chosen": 4},
+            "kept_with": {"repeats_prompt": 2},
+        },
         backbone={"source": "data/sources/tiny", "files": {"config.json": "abc"}},
-        parameters={"dataset": "pairs", "backbone": "tiny", "train": {"learning_rate": None}},
+        near_duplicates={"train_pairs": 6},
+        parameters={
+            "dataset": "pairs",
+            "backbone": "tiny",
+            "download": {
+                "quality": {"tie": "drop", "repeats_prompt": "count", "duplicate": "ignore"}
+            },
+            "split": {"near_duplicates": "count"},
+            "train": {"learning_rate": None},
+        },
         hashes={"data/model": "0123.dir"},
     )
     return replace(known, **changes)
@@ -163,7 +180,10 @@ def test_text_of_the_dataset_stays_text(html: str) -> None:
 def test_nothing_on_the_page_points_elsewhere(html: str) -> None:
     assert set(re.findall(r"\s(?:src|href|action|poster|srcset)=\"?([^\s\">]*)", html)) <= {
         "data:,",
-        *(f"#{part}" for part in ("baselines", "groups", "plots", "pairs", "provenance")),
+        *(
+            f"#{part}"
+            for part in ("baselines", "groups", "plots", "pairs", "quality", "provenance")
+        ),
         "http://127.0.0.1:9/leak",  # the hostile pair's, escaped
     }
     outside = html.replace("http://127.0.0.1:9/leak", "").replace("http://www.w3.org/", "")
@@ -193,7 +213,8 @@ def test_the_page_stays_small_whatever_the_data(tmp_path: Path) -> None:
     hostile = [(turns, '"' * 9000, "\u202e" * 9000)] * 120
     pairs = write_pairs(tmp_path / "validation.parquet", hostile)
     files = {f"{'é' * 300}{number}": "'" * 999 for number in range(500)}
-    many = provenance(dataset={"files": files}, backbone={"files": files})
+    dataset = provenance().dataset | {"files": files}
+    many = provenance(dataset=dataset, backbone={"files": files})
     page = render(PAGE, found, plots_of(found, steps=20_000), pairs, many)
     assert len(page.encode()) < 2_000_000
 
@@ -229,6 +250,19 @@ def test_other_test_sets_have_a_table_of_their_own(pairs: Path, html: str) -> No
 
 
 # What the first screen says
+
+
+def test_what_was_found_in_the_data(html: str) -> None:
+    assert [tuple(row.values()) for row in quality(provenance())] == [
+        ("tie", 16, 0.2, "left out"),
+        ("repeats prompt", 2, 0.025, "kept"),
+        ("duplicate", 0, 0, "not looked for"),
+        ("missing chosen", 4, 0.05, "left out"),
+        ("training prompt nearly one of validation", 6, 0.075, "kept"),
+    ]
+    table = re.search(r'<table class="found">.*?</table>', html, re.DOTALL)
+    assert table is not None
+    assert re.findall(r"<td[^>]*>(.*?)</td>", table[0])[6:9] == ["–", "–", "not looked for"]
 
 
 def test_baselines_compare_pair_by_pair() -> None:

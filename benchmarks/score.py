@@ -38,7 +38,7 @@ from trl import RewardConfig, RewardTrainer
 from benchmarks.pairs import PROFILES, WORDS, draw_pairs, shorten
 from reward.batching import Group
 from reward.carried import Carried, write_carried
-from reward.devices import best_device, device_name
+from reward.devices import best_device, device_name, keep_freed_memory
 from reward.reward_model import RewardModel
 from reward.score import score
 
@@ -56,6 +56,7 @@ PAD = "<pad>"
 
 def main(options: argparse.Namespace) -> None:
     """Measure, print the table, print the JSON line."""
+    keep_freed_memory()  # as reward.score's command line does; here for all that are measured
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     profile, random = PROFILES[options.profile], np.random.default_rng(options.seed)

@@ -148,15 +148,21 @@ def attention(
     for answers in layout.answers:
         prefix = layout.segments[first]
         for own in range(first + 1, first + 1 + answers):
-            q, k, v = (
-                torch.cat([part[first], part[own]], dim=2) if prefix else part[own]
-                for part in (queries, keys, values)
-            )
+            k, v = (torch.cat([part[first], part[own]], dim=2) for part in (keys, values))
+            # The prefix comes out the same for every answer, and is taken from the first. To ask
+            # for the own tokens alone takes a mask, under which nothing unseen is skipped: it pays
+            # where the prefix is the longer part, or where there is a mask anyway.
+            windowed = sliding_window is not None and sliding_window < k.shape[2]
+            masked = windowed or softcap is not None
+            if own > first + 1 and (masked or layout.segments[own] < prefix):
+                q, skip = queries[own], 0
+            else:
+                q = torch.cat([queries[first], queries[own]], dim=2)
+                skip = prefix if own > first + 1 else 0
             alone = _causal(q, k, v, scaling, sliding_window, softcap)
-            # The prefix comes out the same for every answer; the first one's is taken.
-            out.append(alone if own == first + 1 else alone[:, :, prefix:])
+            out.append(alone[:, :, skip:].transpose(1, 2))
         first += 1 + answers
-    return torch.cat(out, dim=2).transpose(1, 2), None
+    return torch.cat(out, dim=1), None
 
 
 def _causal(
@@ -167,17 +173,22 @@ def _causal(
     window: int | None,
     softcap: float | None,
 ) -> Tensor:
-    """Causal attention of one sequence; each argument is (1, heads, tokens, width)."""
-    length = query.shape[2]
+    """Causal attention of one sequence; each argument is (1, heads, tokens, width).
+
+    The queries may be those of the last tokens alone.
+    """
+    asked, length = query.shape[2], key.shape[2]
     grouped = query.shape[1] != key.shape[1]
-    if softcap is None and (window is None or window >= length):
+    windowed = window is not None and window < length
+    if softcap is None and not windowed and asked == length:
         return scaled_dot_product_attention(
             query, key, value, is_causal=True, scale=scaling, enable_gqa=grouped
         )
     position = torch.arange(length, device=query.device)
-    seen = position[:, None] >= position
+    distance = position[length - asked :, None] - position
+    seen = distance >= 0
     if window is not None:
-        seen &= position[:, None] - position < window
+        seen &= distance < window
     if softcap is None:
         return scaled_dot_product_attention(
             query, key, value, attn_mask=seen, scale=scaling, enable_gqa=grouped

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from transformers import logging as transformers_logging
 
 from reward.answers import MANY, Question, columns_for, columns_read, read_question
+from reward.devices import keep_freed_memory
 from reward.preferences import UnusableError
 from reward.reward_model import RewardModel
 from reward.rows import Row
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--max-length", type=int, help="tokens; else what the model carries")
     parser.add_argument("--prompt-floor", type=float, help="a share; else what the model carries")
     options = parser.parse_args()
+    keep_freed_memory()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:

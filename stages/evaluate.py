@@ -17,7 +17,7 @@ from reward import figures
 from reward.also import Name, Reading, score_also
 from reward.batching import read_groups
 from reward.card import model_card
-from reward.devices import TokenBudget
+from reward.devices import TokenBudget, keep_freed_memory
 from reward.measures import Scored, bag_of_words, measure, score_table
 from reward.report import Evidence, Plot, Provenance, dvc_hash, loaded_code, render
 from reward.reward_model import RewardModel
@@ -88,6 +88,7 @@ def evaluate(
 
     Raises InputError where a score is not finite or a file of evaluate.also cannot be scored.
     """
+    keep_freed_memory()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     state, settings = PartialState(), params.evaluate

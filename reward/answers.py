@@ -1,6 +1,6 @@
 """Rows to be scored: a prompt, and one answer to it, or a pair of them, or many.
 
-pair          chosen and rejected, with or without prompt: see `reward.pairing.read_pair`.
+pair          chosen and rejected, with or without prompt: see `reward.pairing.read_transcript`.
 single        prompt and response.
 best of n     prompt and responses, a list.
 
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reward.conversations import conversation
-from reward.pairing import read_pair, read_transcript
+from reward.pairing import read_transcript, spoken
 from reward.preferences import Message, UnusableError
 from reward.rows import Row
 
@@ -57,7 +57,7 @@ def read_question(row: Row) -> Question:
         # Nothing else of the row is looked at: ratings of any kind do not hinder scoring.
         names = [name for name in columns_read(PAIR) if row.get(name) is not None]
         sides = {name: row[name] for name in names}
-        pair = read_pair(sides) if "prompt" in sides else read_transcript(sides)
+        pair = read_transcript(sides)
         question = Question(pair.prompt, (pair.chosen, pair.rejected), columns)
     elif columns:
         answers = row["responses"] if columns == MANY else [row["response"]]
@@ -65,7 +65,7 @@ def read_question(row: Row) -> Question:
             raise UnusableError("wrong_type")
         if not answers:
             raise UnusableError("missing_response")
-        prompt = tuple(conversation(row.get("prompt"), "prompt"))
+        prompt = tuple(conversation(spoken(row.get("prompt")), "prompt"))
         question = Question(prompt, tuple(_answer(value) for value in answers), columns)
     else:
         raise UnusableError("missing_response")

@@ -41,10 +41,20 @@ class Group:
         """Tokens that the model computes when the prefix is shared."""
         return sum(map(len, self.sequences)) - (len(self.sequences) - 1) * self.prefix
 
-    @property
-    def padded_tokens(self) -> int:
-        """Tokens that the model computes when each sequence is a row padded to the longest."""
-        return len(self.sequences) * max(map(len, self.sequences))
+    def pieces(self, budget: int) -> "list[Group]":
+        """The sequences in groups of at most `budget` shared tokens each, in order; one sequence
+        that alone is longer is a group of its own.
+        """
+        pieces: list[list[np.ndarray]] = []
+        used = 0
+        for sequence in self.sequences:
+            own = len(sequence) - self.prefix
+            if not pieces or used + own > budget:
+                pieces.append([])
+                used = self.prefix
+            pieces[-1].append(sequence)
+            used += own
+        return [Group(tuple(piece), self.prefix if len(piece) > 1 else 0) for piece in pieces]
 
 
 def read_groups(table: pa.Table) -> list[Group]:

@@ -90,7 +90,7 @@ def _results(
         EvalResult(
             task_type="text-classification",
             task_name="Preference between two responses",
-            dataset_type=other,
+            dataset_type=f"also-{other}",
             dataset_name=other,
             metric_type=metric,
             metric_name=title,

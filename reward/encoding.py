@@ -124,6 +124,18 @@ class Encoder:
         return [_join([next(encodings).ids for _ in range(len(a) + 2)]) for a in responses]
 
 
+def check_length(max_length: int, folder: Path) -> None:
+    """Raise InputError where max_length exceeds the positions that config.json tells, if any."""
+    config = _read(folder / "config.json")
+    config = config.get("text_config", config)
+    positions = config.get("max_position_embeddings", config.get("n_positions"))
+    if positions is not None and max_length > positions:
+        raise InputError(
+            f"max_length={max_length} exceeds the backbone's {positions} positions: "
+            f"lower max_length or choose another backbone."
+        )
+
+
 def truncate(
     prompt: Ids,
     responses: Sequence[Ids],

@@ -159,12 +159,20 @@ class Reader:
 
 def detect(entry: Dataset, rows: Sequence[Row]) -> str:
     """The format that rows look like by their columns. Raises InputError where none does."""
+    if not rows:
+        raise InputError(
+            f"{entry.source} begins with no readable row: fetch it again, or save it as UTF-8 with "
+            f"one JSON object per line."
+        )
     columns = dict.fromkeys(column for row in rows for column in row)
     there = {*columns, *entry.columns}
     if {"chosen", "rejected"} & there:
-        sides = [entry.columns.get(side, side) for side in ("prompt", "chosen")]
-        texts = (row[side] for side in sides for row in rows if isinstance(row.get(side), str))
-        return "transcripts" if is_transcript(next(texts, "")) else "pairs"
+        for side in ("prompt", "chosen"):
+            column = entry.columns.get(side, side)
+            texts = [row[column] for row in rows if isinstance(row.get(column), str)]
+            if sum(map(is_transcript, texts)) * 2 > len(texts):
+                return "transcripts"
+        return "pairs"
     for name in ("strength", "scored-lists", "ratings"):
         if all(
             there & {ours, *column.names}
@@ -226,7 +234,9 @@ def find_columns(name: str, entry: Dataset, rows: Sequence[Row]) -> dict[str, st
         )
     for ours, theirs in found.items():
         _check_type(entry.source, theirs, wanted[ours].holds, rows)
-    return found
+    # One that no row has had so far may still come.
+    later = {ours: column.names[0] for ours, column in wanted.items() if not column.required}
+    return later | found
 
 
 def _check_type(source: str, column: str, holds: tuple[type, ...], rows: Sequence[Row]) -> None:

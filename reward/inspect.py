@@ -26,7 +26,7 @@ from reward.near_duplicates import Index, Signatures, signatures
 from reward.preferences import Preference, prompt_key
 from reward.quality import Quality
 from reward.rows import Row, Tolerance
-from reward.stage import InputError
+from reward.stage import InputError, printable
 
 SAMPLES = 3  # pairs shown
 SIMILARITY = 0.8  # of near duplicates, as in params.yaml
@@ -51,13 +51,25 @@ def main() -> None:
         metavar="OURS=THEIRS",
         help="e.g. prompt=question; may be given again",
     )
+    parser.add_argument(
+        "--attribute",
+        action="append",
+        default=[],
+        metavar="NAME=WEIGHT",
+        help="of the format ratings; may be given again",
+    )
     given = vars(parser.parse_args())
-    columns = dict(pair.partition("=")[::2] for pair in given.pop("column"))
+    columns, attributes = (
+        dict(pair.partition("=")[::2] for pair in given.pop(name))
+        for name in ("column", "attribute")
+    )
     try:
-        for line in report(Dataset(**given, columns=columns)):
+        entry = Dataset(**given, columns=columns, attributes=attributes or None)
+        for line in report(entry):
             print(line)
     except (InputError, ValidationError) as error:
-        print(f"inspect: {error}", file=sys.stderr)
+        told = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        print(f"inspect: {told}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -155,11 +167,7 @@ def sample(row: int, pair: Preference) -> Iterator[str]:
 
 def plain(text: str) -> str:
     """A text in one short line; what could steer a terminal is escaped."""
-    short = text if len(text) <= WIDTH else f"{text[: WIDTH - 3]}..."
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in short
-    )
+    return printable(text if len(text) <= WIDTH else f"{text[: WIDTH - 3]}...")
 
 
 if __name__ == "__main__":

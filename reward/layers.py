@@ -31,8 +31,9 @@ def add_embedding_gradients_in_place(network: nn.Module) -> None:
     part of all memory and time.
     """
     for module in network.modules():
-        if type(module) is nn.Embedding and module.max_norm is None:
-            module.forward = partial(_read, module)  # type: ignore[method-assign]
+        plain = type(module) is nn.Embedding and module.max_norm is None
+        if plain and not module.scale_grad_by_freq and not module.sparse:
+            module.forward = partial(_read, module)  # type: ignore[arg-type]
 
 
 def _read(module: nn.Embedding, ids: Tensor) -> Tensor:

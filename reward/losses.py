@@ -5,9 +5,12 @@ chosen, rejected: the rewards of the two sides. gap: rating of chosen minus rati
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
+
+from reward.stage import InputError
 
 
 def bradley_terry(chosen: Tensor, rejected: Tensor, gap: Tensor) -> Tensor:
@@ -49,3 +52,18 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "scaled": scaled,
 }
 RATED = frozenset({"margin", "scaled"})  # the losses that use the gap
+
+
+def check_gaps(loss: str, gaps: np.ndarray) -> None:
+    """Raise InputError where a loss cannot use the rating gaps of a run, NaN for unrated pairs."""
+    unrated = int(np.isnan(gaps).sum())
+    if unrated and loss in RATED:
+        raise InputError(
+            f"train.loss={loss} needs two ratings for every pair, and {unrated} training "
+            f"pairs have none: choose bradley-terry or a dataset with ratings."
+        )
+    if loss == "scaled" and (gaps < 0).any():
+        raise InputError(
+            "train.loss=scaled would reward mistakes where the rejected response is rated higher: "
+            "set download.quality.rating_contradicts_order to drop."
+        )

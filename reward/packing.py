@@ -2,9 +2,9 @@
 
 In a causal model a token depends on the tokens before it alone, so the tokens that all answers of
 a group start with are computed once. Everything but attention works on single tokens and needs to
-know nothing of this. Attention gets each answer's queries, keys and values put together with the
-prefix's, as if the answer stood alone: no mask of row x row is ever made, and a layer's sliding
-window means what it always means. Several groups may stand in one row; nothing is padded.
+know nothing of this. Attention gives each answer's queries the keys and values of the prefix and
+of the answer, as if it stood alone: no mask of row x row is ever made, and a layer's sliding window
+means what it always means. Several groups may stand in one row; nothing is padded.
 """
 
 import math
@@ -108,7 +108,7 @@ _layout: ContextVar[Layout] = ContextVar("layout")
 
 @contextmanager
 def laid_out(layout: Layout) -> Iterator[None]:
-    """Tell every attention layer called in the block how its row is laid out."""
+    """Tell every layer called in the block how its row is laid out."""
     token = _layout.set(layout)
     try:
         yield
@@ -138,7 +138,11 @@ def attention(
     width) and no weights. Dropout is off in reward training, so there is none here.
     """
     layout = current_layout()
-    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and softcap is None:
+    if query.is_cuda and softcap is None and torch.is_autocast_enabled("cuda"):
+        # Rotary positions leave queries and keys in the format of the weights.
+        dtype = torch.get_autocast_dtype("cuda")
+        query, key, value = (part.to(dtype) for part in (query, key, value))
+    if has_flash_kernel(query) and softcap is None:
         return _varlen(layout, query, key, value, scaling, sliding_window), None
     queries = query.split(layout.segments, dim=2)
     keys = key.split(layout.segments, dim=2)
@@ -163,6 +167,15 @@ def attention(
             out.append(alone[:, :, skip:].transpose(1, 2))
         first += 1 + answers
     return torch.cat(out, dim=1), None
+
+
+def has_flash_kernel(query: Tensor) -> bool:
+    """Whether torch's variable-length kernel takes it: 16 bits, on a GPU of Ampere or later."""
+    return (
+        query.is_cuda
+        and query.dtype in (torch.bfloat16, torch.float16)
+        and torch.cuda.get_device_capability(query.device) >= (8, 0)
+    )
 
 
 def _causal(

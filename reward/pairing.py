@@ -56,11 +56,19 @@ def read_transcript(row: Row) -> Preference:
             "prompt" not in row or is_transcript(value)
         ):
             parsed[column] = transcript(value)
-    if isinstance(value := row.get("prompt"), str) and is_transcript(value):
-        parsed["prompt"] = transcript(value)
-        if parsed["prompt"][-1] == {"role": "assistant", "content": ""}:
-            parsed["prompt"].pop()  # it asks for the answer
+    if "prompt" in row:
+        parsed["prompt"] = spoken(row["prompt"])
     return read_pair(parsed)
+
+
+def spoken(prompt: Any) -> Any:
+    """A prompt's messages where it is a transcript, else the prompt as it is."""
+    if not isinstance(prompt, str) or not is_transcript(prompt):
+        return prompt
+    messages = transcript(prompt)
+    if messages[-1] == {"role": "assistant", "content": ""}:
+        messages.pop()  # it asks for the answer
+    return messages
 
 
 def read_strength(row: Row) -> Preference:

@@ -204,8 +204,13 @@ def quality(provenance: Provenance) -> list[dict[str, Any]]:
     )
     switches = parameters["download"]["quality"]
     dropped = dataset["dropped"]
+    # Formats leave out some kinds by themselves, e.g. ties of a scored list, whatever the switch.
     found = [
-        (kind, dropped.get(kind, 0) + dataset["kept_with"].get(kind, 0), action)
+        (
+            kind,
+            dropped.get(kind, 0) + dataset["kept_with"].get(kind, 0),
+            "drop" if dropped.get(kind) else action,
+        )
         for kind, action in switches.items()
     ]
     found += [(kind, count, "drop") for kind, count in dropped.items() if kind not in switches]

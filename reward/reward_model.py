@@ -11,12 +11,12 @@ from reward.answers import Question
 from reward.batching import Group
 from reward.carried import Carried, read_carried
 from reward.devices import TokenBudget, best_device
-from reward.encoding import Encoded, Encoder, truncate
+from reward.encoding import Encoded, Encoder, check_length, truncate
 from reward.preferences import UnusableError
 from reward.scoring import Scorer, open_model
 from reward.stage import InputError
 
-BUDGET = TokenBudget(cpu=2048, mps=8192, cuda=65536)
+BUDGET = TokenBudget(cpu=4096, mps=8192, cuda=65536)
 
 
 class RewardModel:
@@ -63,7 +63,9 @@ class RewardModel:
                 f"max_length={values['max_length']} and prompt_floor={values['prompt_floor']} do "
                 f"not fit: give at least 2 and a share from 0 to below 1."
             )
-        return cls(scorer, Encoder(folder), Carried(**values), budget.on(device))
+        limits = Carried(**values)
+        check_length(limits.max_length, folder)
+        return cls(scorer, Encoder(folder), limits, budget.on(device))
 
     def rewards(
         self, questions: Sequence[Question], bar: "tqdm[Any] | None"

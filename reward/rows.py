@@ -104,7 +104,7 @@ def _parquet_batches(name: str, path: Path) -> Iterator[list[Row | str]]:
         # pre_buffer would keep all that was read in memory.
         with pq.ParquetFile(path, pre_buffer=False) as file:
             for batch in file.iter_batches(BATCH_ROWS):
-                yield _rows(batch)
+                yield rows_of(batch)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).strip().split("\n")[0].rstrip(".")
         raise InputError(
@@ -112,7 +112,8 @@ def _parquet_batches(name: str, path: Path) -> Iterator[list[Row | str]]:
         ) from None
 
 
-def _rows(batch: pa.RecordBatch) -> list[Row | str]:
+def rows_of(batch: pa.RecordBatch) -> list[Row | str]:
+    """The rows of a batch; "broken_text" in place of one that is not UTF-8."""
     try:
         return batch.to_pylist()
     except UnicodeDecodeError:

@@ -13,6 +13,7 @@ import gzip
 import json
 import signal
 import sys
+import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -30,7 +31,7 @@ from reward.answers import MANY, Question, columns_for, columns_read, read_quest
 from reward.devices import keep_freed_memory
 from reward.preferences import UnusableError
 from reward.reward_model import RewardModel
-from reward.rows import Row
+from reward.rows import Row, rows_of
 from reward.stage import InputError, whole
 
 CHUNK_ROWS = 1024  # rows in memory at once; within them, those of like length are batched
@@ -138,8 +139,13 @@ def _score_files(options: argparse.Namespace) -> tuple[int, int]:
     with whole(options.output) if options.output else nullcontext() as partial:
         if partial and kinds == {True}:
             return _score_parquet(model, options.input, partial, options.normalise)
-        with _reading(options.input) as source, _writing(partial, options.output) as sink:
-            return _score_lines(model, source, sink, options.normalise)
+        try:
+            with _reading(options.input) as source, _writing(partial, options.output) as sink:
+                return _score_lines(model, source, sink, options.normalise)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise InputError(
+                f"{options.input} cannot be read to its end ({error}): write it again."
+            ) from None
 
 
 def _is_parquet(path: Path | None) -> bool:
@@ -217,8 +223,9 @@ def _score_parquet(
             pq.ParquetWriter(target, schema, compression="zstd") as writer,
             tqdm(desc="score", unit="row", total=file.metadata.num_rows, disable=None) as bar,
         ):
-            for batch in file.iter_batches(CHUNK_ROWS):
-                rows = batch.select([n for n in columns_read(columns) if n in names]).to_pylist()
+            for batch in _batches(source, file):
+                given = rows_of(batch.select([n for n in columns_read(columns) if n in names]))
+                rows = [UnusableError(row) if isinstance(row, str) else row for row in given]
                 scored = [*_score_chunk(model, rows, normalise, bar)]
                 for number, row in enumerate(scored, read + 1):
                     if isinstance(row, UnusableError):
@@ -230,6 +237,14 @@ def _score_parquet(
                 writer.write_batch(pa.record_batch(arrays, schema=schema))
                 read, written = read + len(scored), written + len(good)
     return read, written
+
+
+def _batches(path: Path, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from file.iter_batches(CHUNK_ROWS)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).strip().split("\n")[0].rstrip(".")
+        raise InputError(f"{path} cannot be read to its end ({reason}): write it again.") from None
 
 
 def _parquet(path: Path) -> pq.ParquetFile:

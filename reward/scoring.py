@@ -38,7 +38,9 @@ class Scorer:
         self.shared = False
         self._plain_attention = network.config._attn_implementation
         self._narrowed: list[RemovableHandle] = []
-        self._rewards = torch.empty(0)  # of every token of the last forward pass
+        self._rewards = torch.empty(
+            0
+        )  # of the last forward pass; only scored tokens' mean anything
         fuse_gelu(network)
         self.head = network.get_submodule(head_name(network))
         _compute_in_float32(self.head)
@@ -67,7 +69,7 @@ class Scorer:
         few = [by_length[i] for i in (0, len(groups) // 2, -1)]
         few = [Group.of(group.sequences[:2]) for group in few]  # many answers are many padded rows
         with torch.no_grad():
-            padded = self(self.network, few)
+            padded = torch.cat([self(self.network, [group]) for group in few])
             if self._rewards.dim() != 3:
                 return self._padded("it rewards whole rows")
             self._switch(True)
@@ -117,6 +119,8 @@ class Scorer:
 
         model: the network or whatever wraps it (adapter, data-parallel wrapper).
         """
+        # Of a pass that ran out of memory, this is all that still holds the graph.
+        self._rewards = torch.empty(0)
         device = self.network.device
         if self.shared:
             layout = Layout(groups, self.pad_token_id, device)
@@ -141,18 +145,25 @@ class Scorer:
     ) -> list[np.ndarray]:
         """Rewards of many groups: for each group, in order, a float32 array of shape (answers,).
 
-        budget: tokens computed at once, padding counted. bar: is moved on by a group at a time.
+        budget: tokens computed at once, padding counted; a group of more answers than fit is cut.
+        bar: is moved on by a group at a time.
         """
         self.network.eval()
+        pieces = [group.pieces(budget) for group in groups]
+        flat = [piece for some in pieces for piece in some]
+        owner = np.repeat(np.arange(len(groups)), [len(some) for some in pieces])
+        left = np.array([len(some) for some in pieces])
         scored: dict[int, np.ndarray] = {}
-        for batch in self.micro_batches(groups, budget):
-            chosen = [groups[i] for i in batch]
+        for batch in self.micro_batches(flat, budget):
+            chosen = [flat[i] for i in batch]
             rewards = self(self.network, chosen).cpu().numpy()
             cuts = np.cumsum([len(group.sequences) for group in chosen])[:-1]
             scored.update(zip(batch, np.split(rewards, cuts), strict=True))
+            np.subtract.at(left, owner[batch], 1)
             if bar is not None:
-                bar.update(len(batch))
-        return [scored[i] for i in range(len(groups))]
+                bar.update(int((left[np.unique(owner[batch])] == 0).sum()))
+        parts = iter([scored[i] for i in range(len(flat))])
+        return [np.concatenate([next(parts) for _ in some]) for some in pieces]
 
 
 def score_everywhere(

@@ -17,6 +17,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 class InputError(Exception):
     """Something the user can mend, told in one sentence: the value, the rule, the cure."""
 
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+def printable(text: str) -> str:
+    """A text that may come from a dataset, for a terminal: what could steer it is escaped."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
 
 class Params(BaseModel):
     """Base of every parameter class: unknown keys are errors and values never change.

@@ -92,6 +92,11 @@ class PairTrainer(RewardTrainer):
         self.steps, self.groups, self.gaps = steps, groups, gaps
         self.loss, self.centring_factor, self.budget = loss, centring_factor, budget
         self.validation = validation
+        if validation and self.is_fsdp_enabled:
+            raise InputError(
+                "train.evaluate_steps does not go with FSDP, whose processes must all make the "
+                "same passes: set it to 0."
+            )
         self._smallest = [min(range(len(groups)), key=lambda i: groups[i].shared_tokens)]
         self._failed = 0
         # Not with FSDP, which keeps gradients elsewhere; on a GPU such sums vary in their order.
@@ -121,11 +126,12 @@ class PairTrainer(RewardTrainer):
 
         inputs: the batch's pairs, as positions in `groups`; the same in every process.
         """
-        model.train()
+        model.eval()  # no dropout of any form: the gradient is that of the rewards that are served
         work = self._micro_batches(inputs)
         while (sums := self._accumulate(model, work, len(inputs))) is None:
             work = self._split(work)
             model.zero_grad()
+        model.train()  # by which RewardTrainer.log tells a step from an evaluation
         sums = self.accelerator.reduce(sums, reduction="sum")
         loss, right, margin, reward = (sums / len(inputs)).tolist()
         if not math.isfinite(loss):
@@ -176,8 +182,14 @@ class PairTrainer(RewardTrainer):
                 with nullcontext() if last else self.accelerator.no_sync(model):
                     sums += self._backward(model, pairs, batch)
             except RuntimeError as error:
-                if self.accelerator.num_processes > 1 or not should_reduce_batch_size(error):
+                if not should_reduce_batch_size(error):
                     raise
+                if self.accelerator.num_processes > 1:
+                    # The others have gone on; what they wait for cannot be computed again.
+                    raise InputError(
+                        f"a micro-batch of {self.budget} tokens does not fit into memory: lower "
+                        f"train.micro_batch_tokens."
+                    ) from None
                 self._failed = place
                 return None
         return sums

@@ -3,14 +3,14 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 from accelerate import PartialState
-from pydantic import Field
+from pydantic import Field, model_validator
 from transformers import logging as transformers_logging
 
 from reward import figures
@@ -39,6 +39,15 @@ class Evaluate(Params):
     bag_of_words_strength: Positive
     bag_of_words_pairs: Annotated[int, Field(gt=0)]
     also: dict[Name, str]
+
+    @model_validator(mode="after")
+    def bounds_rise(self) -> Self:
+        """A group ends where the next begins."""
+        bounds = {"rating_gaps": self.rating_gaps, "response_lengths": self.response_lengths}
+        for name, (first, second) in bounds.items():
+            if not 0 < first < second:
+                raise ValueError(f"{name}=[{first}, {second}] must rise, from above 0")
+        return self
 
 
 class EvaluateParams(Params):

@@ -1,6 +1,5 @@
 """tokenize: turn every pair into token ids and truncate them so that its sides still differ."""
 
-import json
 import sys
 from itertools import compress
 from pathlib import Path
@@ -11,7 +10,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 from tqdm import tqdm
 
-from reward.encoding import Encoder, Ids, common_prefix, truncate
+from reward.encoding import Encoder, Ids, check_length, common_prefix, truncate
 from reward.stage import InputError, Params, run, whole
 
 BATCH_ROWS = 1024  # pairs in memory at once, and in a row group of the output
@@ -59,18 +58,6 @@ def tokenize(params: TokenizeParams, splits: Path, backbone: Path, tokens: Path)
         folder.mkdir()
         for side in ("train", "validation"):
             write(params, encoder, splits / f"{side}.parquet", folder / f"{side}.parquet")
-
-
-def check_length(max_length: int, backbone: Path) -> None:
-    """Raise InputError where max_length exceeds the positions that config.json tells, if any."""
-    config = json.loads((backbone / "config.json").read_text(encoding="utf-8"))
-    config = config.get("text_config", config)
-    positions = config.get("max_position_embeddings", config.get("n_positions"))
-    if positions is not None and max_length > positions:
-        raise InputError(
-            f"max_length={max_length} exceeds the backbone's {positions} positions: "
-            f"lower max_length or choose another backbone."
-        )
 
 
 def write(params: TokenizeParams, encoder: Encoder, pairs: Path, tokens: Path) -> None:

@@ -3,7 +3,7 @@
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, Self, cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,7 +11,7 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 from peft import PeftModel
-from pydantic import Field
+from pydantic import Field, model_validator
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase
 from transformers import logging as transformers_logging
 from trl import RewardConfig
@@ -21,9 +21,9 @@ from reward.carried import carry
 from reward.catalogue import Backbone
 from reward.checkpoints import checkpoint_folder, latest
 from reward.devices import TokenBudget, best_device, precision
-from reward.losses import LOSSES, RATED
+from reward.losses import LOSSES, check_gaps
 from reward.network import build_network, lora_config
-from reward.stage import InputError, Params, pick, remove, run, whole, write_json
+from reward.stage import Params, pick, remove, run, whole, write_json
 from reward.tokenizer import open_tokenizer, save_tokenizer
 from reward.training import PairTrainer, Steps
 
@@ -47,6 +47,12 @@ class Train(Params):
     evaluate_steps: Annotated[int, Field(ge=0)]
     patience: Annotated[int, Field(ge=0)]
     normalise_pairs: Positive
+
+    @model_validator(mode="after")
+    def patience_needs_looks(self) -> Self:
+        if self.patience and not self.evaluate_steps:
+            raise ValueError("patience counts looks, which evaluate_steps=0 turns off; set either")
+        return self
 
 
 class TrainParams(Params):
@@ -77,23 +83,15 @@ def train(
     numbers = precision(device)
     table = pq.read_table(tokens / "train.parquet")
     groups, gaps = read_groups(table), read_rating_gaps(table)
-    unrated = int(np.isnan(gaps).sum())
-    if unrated and settings.loss in RATED:
-        raise InputError(
-            f"train.loss={settings.loss} needs two ratings for every pair, and {unrated} training "
-            f"pairs have none: choose bradley-terry or a dataset with ratings."
-        )
+    check_gaps(settings.loss, gaps)
     validation = []
     if settings.evaluate_steps:
         validation = read_groups(pq.read_table(tokens / "validation.parquet"))
     records = Dataset(table.select(["chosen_ids", "rejected_ids"]))
     steps = Steps(len(groups), settings.batch_pairs, settings.epochs, params.seed)
     checkpoints = checkpoint_folder(params, [tokens, backbone], device, state.num_processes)
-    network = build_network(
-        backbone, params.seed, numbers.frozen if entry.lora else numbers.trained
-    )
-    tokenizer = open_tokenizer(backbone)
-
+    dtype = numbers.frozen if entry.lora else numbers.trained
+    network, tokenizer = build_network(backbone, params.seed, dtype), open_tokenizer(backbone)
     trainer = PairTrainer(
         steps=steps,
         groups=groups,

@@ -15,13 +15,26 @@ def test_pair_shares_its_longest_common_prefix() -> None:
     group = Group.of([np.array([5, 6, 7, 8]), np.array([5, 6, 9])])
     assert group.prefix == 2
     assert group.shared_tokens == 5  # 5 6 | 7 8 | 9
-    assert group.padded_tokens == 8  # two rows of four
 
 
 def test_each_sequence_keeps_a_token_of_its_own() -> None:
     group = Group.of([np.array([5, 6]), np.array([5, 6, 7])])
     assert group.prefix == 1
     assert group.shared_tokens == 4  # 5 | 6 | 6 7
+
+
+def test_more_answers_than_a_budget_holds_are_cut_in_order() -> None:
+    answers = [np.array([5, 6, *own]) for own in ([1], [2, 2], [3, 3, 3, 3, 3, 3], [4])]
+    group = Group.of(answers)
+    assert group.prefix == 2
+    pieces = group.pieces(5)
+    # 5 6 | 1 | 2 2 are five tokens; the third answer has eight alone.
+    assert [len(piece.sequences) for piece in pieces] == [2, 1, 1]
+    assert [piece.shared_tokens for piece in pieces] == [5, 8, 3]
+    assert [one.tolist() for piece in pieces for one in piece.sequences] == [
+        one.tolist() for one in answers
+    ]
+    assert [len(piece.sequences) for piece in group.pieces(1000)] == [4]
 
 
 def test_one_sequence_shares_nothing() -> None:

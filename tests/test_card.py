@@ -91,7 +91,7 @@ def test_only_what_the_hub_has_is_linked() -> None:
 def test_other_test_sets_are_results_of_their_own() -> None:
     other = {name: MEASURED[name] for name in METRICS} | PART | {"accuracy": 0.8}
     found = card(also={"bench": other})
-    results = [r for r in metadata(found).eval_results or [] if r.dataset_type == "bench"]
+    results = [r for r in metadata(found).eval_results or [] if r.dataset_type == "also-bench"]
     assert [r.metric_value for r in results] == [0.8, 0.55, 0.19, 0.03]
     assert "| this model on bench | 0.800 | 0.650 to 0.750 |" in found.text
 

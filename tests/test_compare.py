@@ -169,6 +169,15 @@ def test_a_revision_without_scores_is_one_sentence(project, call, arguments, sen
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("wrong", [("--confidence", "95"), ("--resamples", "0"), ("--top", "-1")])
+def test_values_out_of_range_are_refused(wrong, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["compare", "HEAD", *wrong])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert "--confidence is between 0 and 1" in capsys.readouterr().err
+
+
 def test_scores_that_are_not_in_the_cache_name_the_cure(project, call, tmp_path):
     # A clone has no cache at all; the copy has lost its cache and its working tree.
     shell(tmp_path, "git", "clone", "-q", str(project), "clone")

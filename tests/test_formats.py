@@ -434,7 +434,7 @@ def test_columns_can_have_other_names(tmp_path: Path) -> None:
             {},
             "The column overall_preference of x.jsonl holds str and not numbers",
         ),
-        ([], {}, r"x\.jsonl is of no known format \(its columns: none\)"),
+        ([], {}, r"x\.jsonl begins with no readable row"),
     ],
 )
 def test_columns_that_do_not_fit_end_in_one_sentence(

@@ -106,6 +106,19 @@ def test_a_clean_file_in_another_format_with_other_columns(tmp_path: Path) -> No
     assert done.stdout.endswith("\nNo problems\n")
 
 
+def test_ratings_by_other_attributes(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "Why?", "response": text, "clear": clear, "kind": kind}
+        for text, clear, kind in (("So.", 4, 1), ("No.", 1, 3))
+    ]
+    (tmp_path / "r.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    words = ["r.jsonl", "--format", "ratings", "--attribute", "clear=3", "--attribute", "kind=1"]
+    done = inspect(tmp_path, *words)
+    # (3 x 4 + 1) / 4 and (3 x 1 + 3) / 4
+    assert "So. (rated 3.25)" in done.stdout, done.stderr
+    assert "No. (rated 1.5)" in done.stdout
+
+
 def test_a_hub_dataset(tmp_path: Path) -> None:
     files = {"train.jsonl": (FIXTURES / "hh_rlhf.jsonl").read_bytes(), "test.jsonl": b""}
     with serve({"datasets/someone/pairs": Repository(files)}) as hub:

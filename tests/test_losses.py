@@ -2,12 +2,23 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from reward.losses import LOSSES, bradley_terry, centring, margin, scaled
+from reward.losses import LOSSES, bradley_terry, centring, check_gaps, margin, scaled
+from reward.stage import InputError
 
 ONE = torch.tensor([1.0])
+
+
+def test_gaps_that_a_loss_cannot_use_are_refused() -> None:
+    check_gaps("bradley-terry", np.array([np.nan, -1, 1]))
+    check_gaps("margin", np.array([-1.0, 1]))
+    with pytest.raises(InputError, match=r"train.loss=margin needs two ratings .* 1 training"):
+        check_gaps("margin", np.array([np.nan, 1]))
+    with pytest.raises(InputError, match="rating_contradicts_order to drop"):
+        check_gaps("scaled", np.array([-1.0, 1]))
 
 
 def test_bradley_terry_by_hand() -> None:

@@ -22,7 +22,7 @@ def test_layout_written_out() -> None:
     layout = Layout(groups, PAD, CPU)
     assert layout.input_ids.tolist() == [[5, 6, 7, 8, 9, 4, 3]]
     assert layout.position_ids.tolist() == [[0, 1, 2, 3, 2, 0, 1]]
-    assert layout.ends.tolist() == [3, 4, 6]
+    assert layout.ends.tolist() == layout.scored.tolist() == [3, 4, 6]
     assert layout.segments == [2, 2, 1, 0, 2]
     assert layout.answers == [2, 1]
 

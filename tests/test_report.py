@@ -265,6 +265,13 @@ def test_what_was_found_in_the_data(html: str) -> None:
     assert re.findall(r"<td[^>]*>(.*?)</td>", table[0])[6:9] == ["–", "–", "not looked for"]
 
 
+def test_a_kind_that_the_format_leaves_out_is_left_out_whatever_the_switch() -> None:
+    known = provenance()
+    switches = {"download": {"quality": {"tie": "ignore"}}}
+    rows = quality(replace(known, parameters=known.parameters | switches))
+    assert tuple(rows[0].values()) == ("tie", 16, 0.2, "left out")
+
+
 def test_baselines_compare_pair_by_pair() -> None:
     found = made_up(300)
     model, words, longer, shorter = baselines(found)

@@ -155,11 +155,16 @@ def test_pairs_that_hold_their_conversation_and_transcripts(model: RewardModel) 
         "chosen": "\n\nHuman: Hi\n\nAssistant: Hello.",
         "rejected": "\n\nHuman: Hi\n\nAssistant: Go away.",
     }
+    spoken = {"prompt": "\n\nHuman: Hi\n\nAssistant:", "chosen": "Hello.", "rejected": "Go away."}
     plain = {"prompt": "Hi", "chosen": "Hello.", "rejected": "Go away."}
-    first, *others = scored_rows(model, [plain, messages, transcripts])
+    both: dict[str, Any] = {"prompt": "Hi", **transcripts}
+    rows: list[dict[str, Any]] = [plain, messages, transcripts, spoken, both]
+    first, *others = scored_rows(model, rows)
     for other in others:
         assert other["chosen_score"] == pytest.approx(first["chosen_score"], abs=1e-6)
         assert other["rejected_score"] == pytest.approx(first["rejected_score"], abs=1e-6)
+    (single,) = scored_rows(model, [{"prompt": spoken["prompt"], "response": "Hello."}])
+    assert single["score"] == pytest.approx(first["chosen_score"], abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -325,6 +330,31 @@ def test_exit_status(
     capsys.readouterr()
     assert status(monkeypatch, "nowhere", text=good) == 2
     assert capsys.readouterr().err.startswith("score: nowhere has no config.json:")
+
+
+def test_files_that_end_early_are_one_sentence(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = [{"prompt": f"Hi {number}", "response": "Hello"} for number in range(200)]
+    whole = gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode())
+    (tmp_path / "in.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in.parquet", compression="none")
+    broken = (tmp_path / "in.parquet").read_bytes()
+    (tmp_path / "in.parquet").write_bytes(broken[:4] + bytes(len(broken) // 2) + broken[-2000:])
+    monkeypatch.chdir(tmp_path)
+    for name in ("parquet", "jsonl.gz"):
+        assert status(monkeypatch, folder, "--input", f"in.{name}", "--output", f"o.{name}") == 2
+        said = capsys.readouterr().err
+        assert "write it again." in said or "is no Parquet file" in said
+        assert not (tmp_path / f"o.{name}").exists()
+
+
+def test_a_length_beyond_the_models_positions_is_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"max_length=99999 exceeds .* positions: lower"):
+        RewardModel.open(folder, max_length=99_999)
 
 
 def test_files_of_either_kind(

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import PADDED, SHARED, random_groups, random_network
+from tqdm import tqdm
 
 from reward import packing
 from reward.batching import Group
@@ -52,6 +53,42 @@ def test_scores_do_not_depend_on_batch_or_order(name: str) -> None:
     check()
 
 
+def test_a_pass_that_fails_holds_no_graph_of_the_one_before() -> None:
+    """Out of memory, the next try needs what the last one took."""
+    scorer = scorer_of("gpt2")
+    scorer(scorer.network, GROUPS[:2])
+    assert scorer._rewards.grad_fn is not None
+
+    def broken(**_: Any) -> None:
+        assert scorer._rewards.grad_fn is None
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        scorer(broken, GROUPS[:2])
+
+
+def test_many_answers_are_cut_by_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer = scorer_of("gpt2")
+    groups = random_groups((9, 2, 1))
+    whole = scorer.score(groups, 10**6, None)
+    computed = []
+    call = Scorer.__call__
+
+    def watched(self: Scorer, model: Any, some: list[Group]) -> torch.Tensor:
+        computed.append(sum(group.shared_tokens for group in some))
+        return call(self, model, some)
+
+    monkeypatch.setattr(Scorer, "__call__", watched)
+    with tqdm(disable=True) as bar:
+        moved: list[int] = []
+        monkeypatch.setattr(bar, "update", moved.append)
+        cut = scorer.score(groups, 90, bar)
+    assert max(computed) <= 90
+    assert sum(moved) == 3
+    for one, other in zip(whole, cut, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=2e-6)
+
+
 def test_swapping_the_sides_swaps_the_scores() -> None:
     scorer = scorer_of("gpt2")
     pairs = [group for group in GROUPS if len(group.sequences) == 2]
@@ -77,6 +114,7 @@ def test_a_network_whose_rewards_would_change_keeps_padded_rows(
     assert scorer.share_prefixes(GROUPS) is False
     assert "no shared prefixes, rewards would change by" in caplog.text
     assert [scorer(scorer.network, [group]).tolist() for group in GROUPS] == expected
+    assert not scorer.network.model.layers[-1].mlp._forward_hooks  # nothing is left behind
 
 
 def test_head_names() -> None:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from pydantic import ValidationError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from reward.batching import read_groups
@@ -24,6 +25,7 @@ from reward.stage import load_params
 from stages.download import DownloadParams, download
 from stages.split import SplitParams, split
 from stages.tokenize import TokenizeParams, tokenize
+from stages.train import Train
 
 PROJECT = Path(__file__).parents[1]
 PAIRS = 150
@@ -39,7 +41,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["max_length"] = 48
     params["datasets"]["sample"]["source"] = str(folder / "pairs.jsonl")
     params["backbones"]["tiny"]["source"] = str(PROJECT / "data/sources/tiny")
+    # Several micro-batches make a step, so that adding up is tested as well.
+    few_tokens = params["train"]["micro_batch_tokens"] | {"cpu": 200}
     params["train"] |= {"epochs": 2, "batch_pairs": 8, "checkpoint_steps": 4}
+    params["train"] |= {"micro_batch_tokens": few_tokens}
     write_params(folder, params)
     path = folder / "params.yaml"
     download(load_params(DownloadParams, path), folder / "data/raw", folder / "data/backbone")
@@ -248,6 +253,12 @@ def test_best_model_by_log_loss_is_kept_and_training_stops_early(
     scorer = Scorer(open_model(folder / "data/model", torch.device("cpu")))
     margins = np.array([chosen - rejected for chosen, rejected in scorer.score(groups, 1000, None)])
     assert np.log1p(np.exp(-margins)).mean() == pytest.approx(losses[best], rel=1e-4)
+
+
+def test_patience_without_looks_is_refused() -> None:
+    values = yaml.safe_load((PROJECT / "params.yaml").read_text(encoding="utf-8"))["train"]
+    with pytest.raises(ValidationError, match="patience counts looks, which evaluate_steps=0"):
+        Train.model_validate(values | {"patience": 3})
 
 
 @pytest.mark.slow

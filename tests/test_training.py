@@ -122,6 +122,18 @@ def test_gradient_is_that_of_one_big_batch(tmp_path: Path, name: str, loss: str)
     assert float(reported) == pytest.approx(float(expected), rel=1e-6)
 
 
+def test_dropout_of_any_form_is_off(tmp_path: Path) -> None:
+    """OPT drops out in function calls, which TRL's switch for layers does not reach."""
+    groups = random_groups((2,) * 5)
+    gradients = []
+    for budget in (60, 10**6):
+        network = random_network(SHARED["opt"]).train()
+        assert network.config.dropout > 0
+        make_trainer(tmp_path, network, groups, budget=budget).training_step(network, [*range(5)])
+        gradients.append(gradient(network))
+    assert (gradients[0] - gradients[1]).norm() < 1e-5 * gradients[0].norm()
+
+
 @pytest.mark.parametrize("where", ["forward", "backward"])
 def test_out_of_memory_loses_and_doubles_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str

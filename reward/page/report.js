@@ -8,7 +8,10 @@ const texts = new Map();
 
 // Texts are only ever read here (textContent), never written or parsed.
 function words(pair) {
-  if (!texts.has(pair)) texts.set(pair, pair.rows[1].textContent.toLowerCase());
+  if (!texts.has(pair)) {
+    const parts = pair.rows[1].querySelectorAll(".preview, .text, code");
+    texts.set(pair, [...parts].map((part) => part.textContent).join("\n").toLowerCase());
+  }
   return texts.get(pair);
 }
 

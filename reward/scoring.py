@@ -38,9 +38,7 @@ class Scorer:
         self.shared = False
         self._plain_attention = network.config._attn_implementation
         self._narrowed: list[RemovableHandle] = []
-        self._rewards = torch.empty(
-            0
-        )  # of the last forward pass; only scored tokens' mean anything
+        self._rewards = torch.empty(0)  # of the last pass; only scored tokens' mean anything
         fuse_gelu(network)
         self.head = network.get_submodule(head_name(network))
         _compute_in_float32(self.head)

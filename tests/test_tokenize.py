@@ -210,6 +210,18 @@ def test_backbones_without_positions_take_any_length(tmp_path: Path) -> None:
         tokenize(params(10**6), tmp_path, tmp_path, tmp_path / "tokens")
 
 
+def test_parts_tokenised_apart_are_the_whole(backbone: Path, tmp_path: Path) -> None:
+    """As several machines do it: each takes a part of the split's pairs."""
+    rows = [preference(number, "a b c" * (number % 3 + 1), "d e", "f") for number in range(10)]
+    tokenize(params(6), write_splits(tmp_path / "all", rows, rows), backbone, tmp_path / "whole")
+    parts = []
+    for first in range(0, 10, 4):
+        part, out = tmp_path / f"part{first}", tmp_path / f"tokens{first}"
+        tokenize(params(6), write_splits(part, rows[first : first + 4]), backbone, out)
+        parts.append(pq.read_table(out / "train.parquet"))
+    assert pa.concat_tables(parts).equals(pq.read_table(tmp_path / "whole/train.parquet"))
+
+
 def test_worker_count_does_not_change_the_bytes(backbone: Path, tmp_path: Path) -> None:
     draw = random.Random(0)
     rows = []

@@ -69,7 +69,7 @@ def compare(options: argparse.Namespace) -> None:
         "pairs_per_second": {name: round(rate[name]) for name in rate},
         "seconds": {n: [round(s, 3) for s in rounds] for n, rounds in seconds.items()},
         "pairs": len(rows),
-        "tokenizer": str(options.tokenizer),
+        "tokenizer": options.tokenizer.name,
         "cores": os.cpu_count(),
         "versions": {n: version(n) for n in ("tokenizers", "transformers", "trl", "pyarrow")},
     }

@@ -24,6 +24,7 @@ from transformers import AttentionInterface
 from reward.batching import Group
 
 ATTENTION = "shared_prefix"
+BLOCK = 128  # queries that share one mask
 
 
 class Layout:
@@ -32,8 +33,9 @@ class Layout:
     input_ids, position_ids: (1, row); positions start again at the prefix's end for each answer.
     ends: (answers,) the row's position of the token that each answer is scored at.
     scored: the same positions, each once; answers of padding tokens alone share one.
-    segments: lengths of the row's parts, in order: for each group its prefix, then its answers.
-    answers: for each group, how many answers it has.
+    segments: lengths of the row's parts, in order: for each group its prefix with its first answer,
+        then the own tokens of every further answer.
+    groups: for each group, how many answers it has and the length of its prefix.
     """
 
     def __init__(self, groups: Sequence[Group], pad_token_id: int | None, device: torch.device):
@@ -42,19 +44,19 @@ class Layout:
         alone: list[np.ndarray] = []
         ends: list[int] = []
         self.segments: list[int] = []
-        self.answers = [len(group.sequences) for group in groups]
+        self.groups = [(len(group.sequences), group.prefix) for group in groups]
         row = 0
         for group in groups:
             prefix = np.arange(row, row + group.prefix)
             parts.append(group.sequences[0][: group.prefix])
             positions.append(np.arange(group.prefix))
-            self.segments.append(group.prefix)
             row += group.prefix
+            self.segments.append(len(group.sequences[0]))
+            self.segments += [len(sequence) - group.prefix for sequence in group.sequences[1:]]
             for sequence in group.sequences:
                 own = len(sequence) - group.prefix
                 parts.append(sequence[group.prefix :])
                 positions.append(np.arange(group.prefix, len(sequence)))
-                self.segments.append(own)
                 alone.append(np.concatenate([prefix, np.arange(row, row + own)]))
                 ends.append(int(alone[-1][scored_position(sequence, pad_token_id)]))
                 row += own
@@ -144,29 +146,31 @@ def attention(
         query, key, value = (part.to(dtype) for part in (query, key, value))
     if has_flash_kernel(query) and softcap is None:
         return _varlen(layout, query, key, value, scaling, sliding_window), None
-    queries = query.split(layout.segments, dim=2)
-    keys = key.split(layout.segments, dim=2)
-    values = value.split(layout.segments, dim=2)
+    queries, keys, values = (part.split(layout.segments, dim=2) for part in (query, key, value))
     out: list[Tensor] = []
     first = 0
-    for answers in layout.answers:
-        prefix = layout.segments[first]
-        for own in range(first + 1, first + 1 + answers):
-            k, v = (torch.cat([part[first], part[own]], dim=2) for part in (keys, values))
-            # The prefix comes out the same for every answer, and is taken from the first. To ask
-            # for the own tokens alone takes a mask, under which nothing unseen is skipped: it pays
-            # where the prefix is the longer part, or where there is a mask anyway.
-            windowed = sliding_window is not None and sliding_window < k.shape[2]
-            masked = windowed or softcap is not None
-            if own > first + 1 and (masked or layout.segments[own] < prefix):
-                q, skip = queries[own], 0
-            else:
-                q = torch.cat([queries[first], queries[own]], dim=2)
-                skip = prefix if own > first + 1 else 0
+    for answers, prefix in layout.groups:
+        for own in range(first, first + answers):
+            q, k, v = queries[own], keys[own], values[own]
+            skip = 0
+            if own > first:
+                k, v = (torch.cat([x[first][:, :, :prefix], x[own]], dim=2) for x in (keys, values))
+                if _whole_is_faster(prefix, q.shape[2]) and softcap is None and not sliding_window:
+                    q = torch.cat([queries[first][:, :, :prefix], q], dim=2)
+                    skip = prefix
             alone = _causal(q, k, v, scaling, sliding_window, softcap)
             out.append(alone[:, :, skip:].transpose(1, 2))
-        first += 1 + answers
+        first += answers
     return torch.cat(out, dim=1), None
+
+
+def _whole_is_faster(prefix: int, own: int) -> bool:
+    """Whether an answer is computed faster with the prefix's queries, which are then left out.
+
+    That is one causal call, for which torch's kernel takes larger blocks from 768 queries on: more
+    than a prefix costs that is the shorter part (measured on a CPU).
+    """
+    return own >= prefix and prefix + own >= 768
 
 
 def has_flash_kernel(query: Tensor) -> bool:
@@ -197,15 +201,38 @@ def _causal(
         return scaled_dot_product_attention(
             query, key, value, is_causal=True, scale=scaling, enable_gqa=grouped
         )
+    # A mask makes the kernel compute what it hides: few queries at once, and no key that none sees.
     position = torch.arange(length, device=query.device)
-    distance = position[length - asked :, None] - position
-    seen = distance >= 0
-    if window is not None:
-        seen &= distance < window
-    if softcap is None:
-        return scaled_dot_product_attention(
-            query, key, value, attn_mask=seen, scale=scaling, enable_gqa=grouped
-        )
+    out: list[Tensor] = []
+    for start in range(length - asked, length, BLOCK):
+        end = min(start + BLOCK, length)
+        seen_from = 0 if window is None else max(0, start + 1 - window)
+        q = query[:, :, start - length + asked : end - length + asked]
+        k, v = (part[:, :, seen_from:end] for part in (key, value))
+        distance = position[start:end, None] - position[seen_from:end]
+        seen = distance >= 0
+        if window is not None:
+            seen &= distance < window
+        if softcap is None:
+            out.append(
+                scaled_dot_product_attention(
+                    q, k, v, attn_mask=seen, scale=scaling, enable_gqa=grouped
+                )
+            )
+        else:
+            out.append(_capped(q, k, v, seen, scaling, softcap))
+    return torch.cat(out, dim=2)
+
+
+def _capped(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    seen: Tensor,
+    scaling: float | None,
+    softcap: float,
+) -> Tensor:
+    """Attention whose scores s are c tanh(s / c), as in Gemma 2 (arXiv 2408.00118, section 2)."""
     repeats = query.shape[1] // key.shape[1]
     key, value = (part.repeat_interleave(repeats, dim=1) for part in (key, value))
     scale = 1 / math.sqrt(query.shape[-1]) if scaling is None else scaling

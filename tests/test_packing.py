@@ -23,8 +23,8 @@ def test_layout_written_out() -> None:
     assert layout.input_ids.tolist() == [[5, 6, 7, 8, 9, 4, 3]]
     assert layout.position_ids.tolist() == [[0, 1, 2, 3, 2, 0, 1]]
     assert layout.ends.tolist() == layout.scored.tolist() == [3, 4, 6]
-    assert layout.segments == [2, 2, 1, 0, 2]
-    assert layout.answers == [2, 1]
+    assert layout.segments == [4, 1, 2]
+    assert layout.groups == [(2, 2), (1, 0)]
 
 
 def test_padding_tokens_at_the_end_are_not_scored() -> None:
@@ -120,6 +120,61 @@ def test_variable_length_kernel_gets_each_answer_alone(
         )
     found = packing._varlen(layout, query, key, value, 0.3, window)
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("window", [None, 1, 7, 40])
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize("sizes", [(5, 9, 2, 30), (0, 4, 11), (20, 3, 3)])
+def test_attention_in_blocks_is_each_answer_alone(
+    monkeypatch: pytest.MonkeyPatch,
+    window: int | None,
+    softcap: float | None,
+    sizes: tuple[int, ...],
+) -> None:
+    monkeypatch.setattr(packing, "BLOCK", 4)
+    check_alone(sizes, window, softcap)
+
+
+def test_long_answers_after_a_short_prefix_are_each_answer_alone() -> None:
+    assert packing._whole_is_faster(20, 760)
+    assert not packing._whole_is_faster(20, 700)
+    check_alone((20, 3, 760, 150, 700), None, None)
+
+
+def check_alone(sizes: tuple[int, ...], window: int | None, softcap: float | None) -> None:
+    """sizes: the prefix's length, then each answer's own. The reference is written out here."""
+    prefix, *owns = sizes
+    head = np.arange(prefix) + 1
+    tails = [np.arange(own) + 1000 * (n + 1) for n, own in enumerate(owns)]
+    layout = Layout(
+        [Group(tuple(np.concatenate([head, tail]) for tail in tails), prefix)], PAD, CPU
+    )
+    torch.manual_seed(0)
+    row = sum(sizes)
+    query, key, value = (torch.randn(1, heads, row, 8) for heads in (4, 2, 2))
+    with packing.laid_out(layout):
+        found, _ = packing.attention(
+            torch.nn.Module(),
+            query,
+            key,
+            value,
+            None,
+            scaling=0.3,
+            sliding_window=window,
+            softcap=softcap,
+        )
+    assert found.shape == (1, row, 4, 8)
+    for own, end in zip(owns, np.cumsum(sizes)[1:], strict=True):
+        place = torch.cat([torch.arange(prefix), torch.arange(end - own, end)])
+        q = query[0][:, place]
+        k, v = (part[0].repeat_interleave(2, dim=0)[:, place] for part in (key, value))
+        weights = q @ k.mT * 0.3
+        if softcap is not None:
+            weights = softcap * torch.tanh(weights / softcap)
+        distance = torch.arange(len(place))[:, None] - torch.arange(len(place))
+        hidden = (distance < 0) | (distance >= (window or len(place)))
+        expected = weights.masked_fill(hidden, -torch.inf).softmax(-1) @ v
+        torch.testing.assert_close(found[0, place].transpose(0, 1), expected, rtol=1e-4, atol=1e-5)
 
 
 def gradient(network: torch.nn.Module, loss: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from reward import hub
 from reward.catalogue import Backbone, is_path
-from reward.stage import InputError, write_json
+from reward.stage import InputError, first_line, write_json
 
 TOKENIZER = (
     "tokenizer.json",
@@ -144,7 +144,7 @@ def _convert_tokenizer(source: str, files: dict[str, Path], folder: Path) -> Non
         try:
             tokenizer = AutoTokenizer.from_pretrained(temporary, trust_remote_code=False)
         except (OSError, ValueError, KeyError, ImportError) as error:
-            reason = str(error).strip().split("\n")[0].rstrip(".")
+            reason = first_line(error)
             raise InputError(
                 f"The tokenizer of {source} cannot be converted ({reason}): choose a backbone "
                 f"with a tokenizer.json."

@@ -196,8 +196,8 @@ def _causal(
     """
     asked, length = query.shape[2], key.shape[2]
     grouped = query.shape[1] != key.shape[1]
-    windowed = window is not None and window < length
-    if softcap is None and not windowed and asked == length:
+    window = length if window is None else window
+    if softcap is None and window >= length and asked == length:
         return scaled_dot_product_attention(
             query, key, value, is_causal=True, scale=scaling, enable_gqa=grouped
         )
@@ -206,13 +206,11 @@ def _causal(
     out: list[Tensor] = []
     for start in range(length - asked, length, BLOCK):
         end = min(start + BLOCK, length)
-        seen_from = 0 if window is None else max(0, start + 1 - window)
+        seen_from = max(0, start + 1 - window)
         q = query[:, :, start - length + asked : end - length + asked]
         k, v = (part[:, :, seen_from:end] for part in (key, value))
         distance = position[start:end, None] - position[seen_from:end]
-        seen = distance >= 0
-        if window is not None:
-            seen &= distance < window
+        seen = (distance >= 0) & (distance < window)
         if softcap is None:
             out.append(
                 scaled_dot_product_attention(

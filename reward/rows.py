@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reward.stage import InputError
+from reward.stage import InputError, first_line
 
 Row = dict[str, Any]
 
@@ -106,7 +106,7 @@ def _parquet_batches(name: str, path: Path) -> Iterator[list[Row | str]]:
             for batch in file.iter_batches(BATCH_ROWS):
                 yield rows_of(batch)
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).strip().split("\n")[0].rstrip(".")
+        reason = first_line(error)
         raise InputError(
             f"{name} is not a whole Parquet file ({reason}): fetch or write it again."
         ) from None

@@ -32,7 +32,7 @@ from reward.devices import keep_freed_memory
 from reward.preferences import UnusableError
 from reward.reward_model import RewardModel
 from reward.rows import Row, rows_of
-from reward.stage import InputError, whole
+from reward.stage import InputError, first_line, whole
 
 CHUNK_ROWS = 1024  # rows in memory at once; within them, those of like length are batched
 
@@ -243,7 +243,7 @@ def _batches(path: Path, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
     try:
         yield from file.iter_batches(CHUNK_ROWS)
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).strip().split("\n")[0].rstrip(".")
+        reason = first_line(error)
         raise InputError(f"{path} cannot be read to its end ({reason}): write it again.") from None
 
 

@@ -29,6 +29,11 @@ def printable(text: str) -> str:
     )
 
 
+def first_line(error: Exception) -> str:
+    """What a library's error says first, to stand in a sentence."""
+    return str(error).strip().split("\n")[0].rstrip(".")
+
+
 class Params(BaseModel):
     """Base of every parameter class: unknown keys are errors and values never change.
 

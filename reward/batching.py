@@ -42,19 +42,19 @@ class Group:
         return sum(map(len, self.sequences)) - (len(self.sequences) - 1) * self.prefix
 
     def pieces(self, budget: int) -> "list[Group]":
-        """The sequences in groups of at most `budget` shared tokens each, in order; one sequence
-        that alone is longer is a group of its own.
+        """The sequences in groups, in order, of at most `budget` tokens where the prefix counts in
+        the first alone; one sequence that alone is longer is a group of its own.
         """
         pieces: list[list[np.ndarray]] = []
-        used = 0
+        used = self.prefix
         for sequence in self.sequences:
             own = len(sequence) - self.prefix
             if not pieces or used + own > budget:
+                used = 0 if pieces else self.prefix
                 pieces.append([])
-                used = self.prefix
             pieces[-1].append(sequence)
             used += own
-        return [Group(tuple(piece), self.prefix if len(piece) > 1 else 0) for piece in pieces]
+        return [Group(tuple(piece), self.prefix) for piece in pieces]
 
 
 def read_groups(table: pa.Table) -> list[Group]:

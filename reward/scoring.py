@@ -14,10 +14,11 @@ from torch.utils.hooks import RemovableHandle
 from tqdm import tqdm
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from reward.attention import ATTENTION
 from reward.batching import Group, micro_batches, shares
 from reward.devices import precision
 from reward.layers import fuse_gelu, last_feed_forward, only_scored
-from reward.packing import ATTENTION, Layout, laid_out
+from reward.packing import Kept, Layout, laid_out, scored_position
 from reward.stage import InputError
 
 log = logging.getLogger(__name__)
@@ -112,16 +113,19 @@ class Scorer:
         """Positions of the groups, cut so that at most `budget` tokens are computed at once."""
         return micro_batches(self.sizes(groups), budget, padded=not self.shared)
 
-    def __call__(self, model: Callable[..., object], groups: Sequence[Group]) -> Tensor:
+    def __call__(
+        self, model: Callable[..., object], groups: Sequence[Group], kept: Kept | None = None
+    ) -> Tensor:
         """Rewards of all answers of the groups, in order: (answers,), float32 or wider.
 
         model: the network or whatever wraps it (adapter, data-parallel wrapper).
+        kept: for one group in several calls, which share its prefix: empty at the first.
         """
         # Of a pass that ran out of memory, this is all that still holds the graph.
         self._rewards = torch.empty(0)
         device = self.network.device
         if self.shared:
-            layout = Layout(groups, self.pad_token_id, device)
+            layout = Layout(groups, self.pad_token_id, device, kept)
             with laid_out(layout):
                 model(input_ids=layout.input_ids, position_ids=layout.position_ids, use_cache=False)
             return self._rewards[0, layout.ends, 0]
@@ -147,21 +151,29 @@ class Scorer:
         bar: is moved on by a group at a time.
         """
         self.network.eval()
-        pieces = [group.pieces(budget) for group in groups]
-        flat = [piece for some in pieces for piece in some]
-        owner = np.repeat(np.arange(len(groups)), [len(some) for some in pieces])
-        left = np.array([len(some) for some in pieces])
         scored: dict[int, np.ndarray] = {}
-        for batch in self.micro_batches(flat, budget):
-            chosen = [flat[i] for i in batch]
-            rewards = self(self.network, chosen).cpu().numpy()
-            cuts = np.cumsum([len(group.sequences) for group in chosen])[:-1]
-            scored.update(zip(batch, np.split(rewards, cuts), strict=True))
-            np.subtract.at(left, owner[batch], 1)
+        for batch in self.micro_batches(groups, budget):
+            chosen = [groups[i] for i in batch]
+            if self.cost(chosen) > budget and len(chosen[0].sequences) > 1:  # it is one group
+                scored[batch[0]] = self._score_in_pieces(chosen[0], budget)
+            else:
+                rewards = self(self.network, chosen).cpu().numpy()
+                cuts = np.cumsum([len(group.sequences) for group in chosen])[:-1]
+                scored.update(zip(batch, np.split(rewards, cuts), strict=True))
             if bar is not None:
-                bar.update(int((left[np.unique(owner[batch])] == 0).sum()))
-        parts = iter([scored[i] for i in range(len(flat))])
-        return [np.concatenate([next(parts) for _ in some]) for some in pieces]
+                bar.update(len(batch))
+        return [scored[i] for i in range(len(groups))]
+
+    def _score_in_pieces(self, group: Group, budget: int) -> np.ndarray:
+        if not self.shared:
+            alone = [Group((sequence,), 0) for sequence in group.sequences]
+            return np.concatenate(self.score(alone, budget, None))
+        # What is scored stands after the prefix, also where an answer is padding tokens alone.
+        ends = [scored_position(sequence, self.pad_token_id) for sequence in group.sequences]
+        group = Group(group.sequences, min(group.prefix, *ends))
+        kept: Kept = []
+        pieces = group.pieces(budget)
+        return np.concatenate([self(self.network, [piece], kept).cpu().numpy() for piece in pieces])
 
 
 def score_everywhere(

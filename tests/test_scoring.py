@@ -1,5 +1,6 @@
 """reward/scoring.py: a score does not depend on batch, padding, order or number of processes."""
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import PADDED, SHARED, random_groups, random_network
+from networks import PAD, PADDED, SHARED, random_groups, random_network
 from tqdm import tqdm
 
-from reward import packing
+from reward import attention
 from reward.batching import Group
 from reward.scoring import Scorer, head_name
 
@@ -67,26 +68,33 @@ def test_a_pass_that_fails_holds_no_graph_of_the_one_before() -> None:
         scorer(broken, GROUPS[:2])
 
 
-def test_many_answers_are_cut_by_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    scorer = scorer_of("gpt2")
-    groups = random_groups((9, 2, 1))
+@pytest.mark.parametrize("name", [*SHARED, "bert"])
+@pytest.mark.parametrize("pad_token_id", [PAD, 2])
+def test_a_group_over_the_budget_is_cut_and_its_prefix_computed_once(
+    name: str, pad_token_id: int
+) -> None:
+    network = random_network(ALL[name])
+    network.config.pad_token_id = pad_token_id
+    groups = random_groups((9, 2, 1, 12))
+    if pad_token_id == 2:  # pad == eos: the answer that is eos alone is scored in its prompt
+        short = np.append(groups[0].sequences[0][: groups[0].prefix], [2, 2])
+        groups[0] = Group.of([*groups[0].sequences, short])
+    scorer = Scorer(network)
+    shared = scorer.share_prefixes(groups)
+    assert shared is (name != "bert")
     whole = scorer.score(groups, 10**6, None)
-    computed = []
-    call = Scorer.__call__
-
-    def watched(self: Scorer, model: Any, some: list[Group]) -> torch.Tensor:
-        computed.append(sum(group.shared_tokens for group in some))
-        return call(self, model, some)
-
-    monkeypatch.setattr(Scorer, "__call__", watched)
-    with tqdm(disable=True) as bar:
-        moved: list[int] = []
-        monkeypatch.setattr(bar, "update", moved.append)
+    computed: list[int] = []
+    network.get_input_embeddings().register_forward_pre_hook(
+        lambda _, inputs: computed.append(inputs[0].numel())
+    )
+    with tqdm(total=len(groups), disable=False, file=StringIO()) as bar:
         cut = scorer.score(groups, 90, bar)
+        assert bar.n == len(groups)
     assert max(computed) <= 90
-    assert sum(moved) == 3
+    if shared and pad_token_id == PAD:
+        assert sum(computed) == sum(group.shared_tokens for group in groups)
     for one, other in zip(whole, cut, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=2e-6)
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_swapping_the_sides_swaps_the_scores() -> None:
@@ -104,12 +112,12 @@ def test_a_network_whose_rewards_would_change_keeps_padded_rows(
 ) -> None:
     """A causal network that looks ahead all the same, as a prefix language model does."""
     scorer = Scorer(random_network(SHARED["llama"]))
-    causal = packing._causal
+    causal = attention._causal
 
     def ahead(*args: Any) -> torch.Tensor:
-        return causal(*args) + 0.1 * args[2].repeat_interleave(2, 1).mean(2, keepdim=True)
+        return causal(*args) + 0.1 * args[3].repeat_interleave(2, 1).mean(2, keepdim=True)
 
-    monkeypatch.setattr(packing, "_causal", ahead)
+    monkeypatch.setattr(attention, "_causal", ahead)
     expected = [scorer(scorer.network, [group]).tolist() for group in GROUPS]
     assert scorer.share_prefixes(GROUPS) is False
     assert "no shared prefixes, rewards would change by" in caplog.text

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from reward.batching import Group
-from reward.encoding import truncate
 from reward.stage import InputError, load_params
+from reward.truncation import truncate
 from stages.tokenize import TokenizeParams
 
 WORDS = 50257  # GPT-2's vocabulary

@@ -8,7 +8,7 @@ import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from reward.carried import Carried
-from reward.report import Provenance
+from reward.provenance import Provenance
 
 # From metrics/evaluate.json to the hub's name of a metric, and to what people call it.
 METRICS = {

@@ -1,33 +1,20 @@
-"""How a conversation becomes token ids: chat template, tokenizer, truncation."""
+"""How a conversation becomes token ids: chat template and tokenizer."""
 
 import json
 import re
-from collections.abc import Container, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
-import jinja2.ext
-import jinja2.nodes
-import jinja2.parser
-import jinja2.sandbox
-import jinja2.utils
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import AddedToken, Tokenizer
 
+from reward.chat_template import compiled, default_template, template_of
 from reward.stage import InputError
+from reward.truncation import Encoded, common_prefix
 
-Ids = NDArray[np.int32]  # token ids, one dimension
 Message = dict[str, str]  # role and content
-
-
-class Encoded(NamedTuple):
-    """A prompt and responses to it: `prompt` followed by `responses[i]` is the i-th whole text."""
-
-    prompt: Ids
-    responses: list[Ids]
 
 
 class Encoder:
@@ -63,9 +50,9 @@ class Encoder:
         self._tokenizer.no_padding()
         _add_tokens(self._tokenizer, settings)
         self._special = _special_tokens(folder, settings, self._tokenizer)
-        template = _folder_template(folder, settings)
-        self.chat_template = template or _default_template(self._tokenizer, self._special)
-        self._template = _compile(self.chat_template, folder)
+        template = template_of(folder, settings)
+        self.chat_template = template or default_template(self._tokenizer, self._special)
+        self._template = compiled(self.chat_template, folder)
         self._cut = _cut_pattern(self._tokenizer)
         first = [
             self._special[name] for name in ("bos_token", "cls_token") if name in self._special
@@ -136,64 +123,6 @@ def check_length(max_length: int, folder: Path) -> None:
         )
 
 
-def truncate(
-    prompt: Ids,
-    responses: Sequence[Ids],
-    max_length: int,
-    prompt_floor: float,
-    starts: Container[int],
-) -> Encoded:
-    """Shorten a prompt and the responses to it so that each whole text fits into `max_length`.
-
-    The rule, with prompt P, responses R1 .. Rn and lengths in tokens:
-    1. Where len(P) + max(len(Ri)) <= max_length, nothing changes.
-    2. Else P gives way on its left, down to floor(prompt_floor * max_length) tokens, at least one.
-       A first token out of `starts` stays first.
-    3. What is then still too long is cut on the right of the responses.
-    4. Where that would make responses equal that are not, i.e. they differ only after the cut, the
-       same rule is applied with P and the responses' common start in the place of P. (With more
-       than two responses, some of them may still become equal.)
-
-    All responses keep the same prompt, so how much of it is left depends on the longest of them.
-    That cannot be avoided: a prompt that is left alone where it fits, and that is the same for both
-    responses, has to know both. A response on its own (n = 1) is cut by its own length alone; its
-    ids equal those that it has in a pair where the pair fits, where it is the longer of the two,
-    and where both bring the prompt down to its floor, as long as rule 4 is not needed.
-
-    max_length: at least 2; prompt_floor: a share, 0 <= prompt_floor < 1.
-    """
-    longest = max(len(response) for response in responses)
-    if len(prompt) + longest <= max_length:
-        return Encoded(prompt, list(responses))
-    floor = max(1, int(prompt_floor * max_length))
-    room = max(max_length - longest, min(len(prompt), floor))
-    short = [response[: max_length - room] for response in responses]
-    if len(responses) > 1 and all(np.array_equal(short[0], other) for other in short[1:]):
-        shared = common_prefix(*responses)
-        # Responses without any difference would come back here for ever.
-        if shared < longest:
-            context = np.concatenate([prompt, responses[0][:shared]])
-            tails = [response[shared:] for response in responses]
-            return truncate(context, tails, max_length, prompt_floor, starts)
-    return Encoded(_last(prompt, room, starts), short)
-
-
-def common_prefix(first: Ids, *others: Ids) -> int:
-    """Length of the longest common prefix, in tokens."""
-    length = len(first)
-    for other in others:
-        length = min(length, len(other))
-        differs = np.flatnonzero(first[:length] != other[:length])
-        length = int(differs[0]) if len(differs) else length
-    return length
-
-
-def _last(ids: Ids, room: int, starts: Container[int]) -> Ids:
-    if room and int(ids[0]) in starts:
-        return np.concatenate([ids[:1], ids[len(ids) - room + 1 :]])
-    return ids[len(ids) - room :]
-
-
 def _join(parts: list[list[int]]) -> Encoded:
     """Ids of [head, rest of the prompt, rest of each whole text]; the rests repeat head's last."""
     head, opening, *rests = (np.array(ids, dtype=np.int32) for ids in parts)
@@ -245,100 +174,6 @@ def _special_tokens(folder: Path, settings: dict[str, Any], tokenizer: Tokenizer
         if name not in settings and token is not None:
             special[name] = token
     return special
-
-
-def _folder_template(folder: Path, settings: dict[str, Any]) -> str | None:
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
-    template = settings.get("chat_template")
-    if isinstance(template, list):
-        templates = {entry["name"]: entry["template"] for entry in template}
-        if "default" not in templates:
-            raise InputError(
-                f"{folder} has chat templates named {', '.join(templates)} but none named default: "
-                f"name one of them default in tokenizer_config.json."
-            )
-        return templates["default"]
-    return template
-
-
-def _default_template(tokenizer: Tokenizer, special: dict[str, str]) -> str:
-    encoding = tokenizer.encode("a")
-    own = [position for position, mask in enumerate(encoding.special_tokens_mask) if not mask]
-    start = "".join(encoding.tokens[: own[0]])
-    end = "".join(encoding.tokens[own[-1] + 1 :]) or special.get("eos_token", "")
-    quoted_start, quoted_end = (json.dumps(text, ensure_ascii=False) for text in (start, end))
-    return (
-        f"{{{{ {quoted_start} }}}}"
-        "{% for message in messages %}"
-        '{% if not loop.first %}{{ "\\n" }}{% endif %}'
-        "{{ message.role | capitalize }}: {{ message.content }}"
-        f"{{{{ {quoted_end} }}}}"
-        "{% endfor %}"
-        '{% if add_generation_prompt %}{{ "\\nAssistant:" }}{% endif %}'
-    )
-
-
-def _compile(template: str, folder: Path) -> jinja2.Template:
-    """The template in the sandbox that transformers' `apply_chat_template` runs it in."""
-    # Autoescape would change the text; it is read by a tokenizer, not by a browser.
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=[_Generation, jinja2.ext.loopcontrols],
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _refuse
-    environment.globals["strftime_now"] = datetime(2024, 7, 26).strftime
-    environment.globals["namespace"] = _Namespace
-    try:
-        return environment.from_string(template)
-    except jinja2.TemplateError as error:
-        raise InputError(
-            f"The chat template in {folder} is not valid ({error}): correct it."
-        ) from None
-
-
-class _Generation(jinja2.ext.Extension):
-    """`{% generation %}` marks the assistant's text for loss masks; here it changes nothing."""
-
-    tags = {"generation"}  # noqa: RUF012  the type that jinja2 declares
-
-    def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return jinja2.nodes.Scope(body, lineno=line)
-
-
-class _Namespace(jinja2.utils.Namespace):
-    """Keeps out names that begin with an underscore: through them a template could reach Python."""
-
-    def __init__(self, /, *args: Any, **attributes: Any) -> None:
-        super().__init__()
-        for name, value in dict(*args, **attributes).items():
-            self[name] = value
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if name.startswith("_"):
-            raise jinja2.exceptions.SecurityError(f"the name {name} is not allowed in a namespace")
-        super().__setitem__(name, value)
-
-
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
-
-
-def _refuse(message: str) -> None:
-    raise jinja2.TemplateError(message)
 
 
 def _cut_pattern(tokenizer: Tokenizer) -> re.Pattern[str] | None:

@@ -7,8 +7,6 @@ import base64
 import hashlib
 import json
 import math
-import sys
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +19,10 @@ from markupsafe import Markup
 
 from reward import excerpts
 from reward.measures import Array, Scored, credit, mcnemar, preference
+from reward.provenance import Provenance, facts, quality
+from reward.wording import grouped, number, p_value, percent
 
 MOST_POINTS = 300  # of a plot, evenly spaced: a long run has a step for every pixel and more
-MOST_FACTS = 100  # lines of a list under provenance
-FACT_LENGTH = 200  # characters of one of them
 
 # What Vega draws with on the left is what the style sheet knows on the right, so that one picture
 # does for light and dark. A template's own colours are these two.
@@ -74,17 +72,6 @@ class Evidence:
     rating_gaps: tuple[float, float]
     response_lengths: tuple[int, int]
     similar_length: float
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where the evidence comes from; each mapping is shown as a list of its leaves."""
-
-    dataset: dict[str, Any]
-    backbone: dict[str, Any]
-    near_duplicates: dict[str, Any]  # what split noted
-    parameters: dict[str, Any]
-    hashes: dict[str, str]  # of every input of the stage, by path
 
 
 def render(
@@ -143,6 +130,10 @@ def render(
     )
 
 
+def _known(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if value is not None}
+
+
 def _policy_hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
@@ -189,47 +180,6 @@ def other_sets(evidence: Evidence) -> list[dict[str, Any]]:
     return [
         {"name": name, **_estimate(part), "longer_wins": part["longer_wins"]["accuracy"]}
         for name, part in evidence.measured["also"].items()
-    ]
-
-
-def quality(provenance: Provenance) -> list[dict[str, Any]]:
-    """What was looked for in the data: kind of problem, number of pairs, and what became of them.
-
-    First what params.yaml has a switch for, then all else that gave no pair, then near duplicates.
-    """
-    dataset, near, parameters = (
-        provenance.dataset,
-        provenance.near_duplicates,
-        provenance.parameters,
-    )
-    switches = parameters["download"]["quality"]
-    dropped = dataset["dropped"]
-    # Formats leave out some kinds by themselves, e.g. ties of a scored list, whatever the switch.
-    found = [
-        (
-            kind,
-            dropped.get(kind, 0) + dataset["kept_with"].get(kind, 0),
-            "drop" if dropped.get(kind) else action,
-        )
-        for kind, action in switches.items()
-    ]
-    found += [(kind, count, "drop") for kind, count in dropped.items() if kind not in switches]
-    found.append(
-        (
-            "training prompt nearly one of validation",
-            near.get("train_pairs", 0),
-            parameters["split"]["near_duplicates"],
-        )
-    )
-    told = {"drop": "left out", "count": "kept", "ignore": "not looked for"}
-    return [
-        {
-            "name": kind.replace("_", " "),
-            "pairs": count,
-            "share": count / dataset["candidates"],
-            "action": told[action],
-        }
-        for kind, count, action in found
     ]
 
 
@@ -347,68 +297,3 @@ def draw(plot: Plot) -> str:
     for drawn, named in COLOURS.items():
         text = text.replace(drawn, named)
     return vl_convert.vegalite_to_svg(text)
-
-
-def _known(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in record.items() if value is not None}
-
-
-def facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The leaves of nested mappings as dotted name and value; a long list ends with a count."""
-    leaves = list(_leaves(values))
-    shown = [(_short(name), _short(value)) for name, value in leaves[:MOST_FACTS]]
-    left = len(leaves) - len(shown)
-    return [*shown, *([("…", f"{grouped(left)} more")] if left else [])]
-
-
-def _short(text: str) -> str:
-    return excerpts.visible(text[:FACT_LENGTH])[:FACT_LENGTH]
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value if isinstance(value, str) else json.dumps(value)
-
-
-def dvc_hash(path: Path) -> str:
-    """The MD5 by which dvc.lock names a file or a folder.
-
-    A folder's is that of the JSON list of its files, each with its hash and its path below the
-    folder, in the order of these paths.
-    """
-    if path.is_file():
-        with path.open("rb") as stream:
-            return hashlib.file_digest(
-                stream, lambda: hashlib.md5(usedforsecurity=False)
-            ).hexdigest()
-    files = sorted(
-        (file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file()
-    )
-    listing = json.dumps([{"md5": dvc_hash(file), "relpath": name} for name, file in files])
-    return f"{hashlib.md5(listing.encode(), usedforsecurity=False).hexdigest()}.dir"
-
-
-def loaded_code() -> list[Path]:
-    """The files of the package `reward` that this process has imported, from the project's root."""
-    names = sorted(name for name in sys.modules if name.startswith("reward."))
-    return [Path(name.replace(".", "/")).with_suffix(".py") for name in names]
-
-
-def percent(share: float, digits: int = 1) -> str:
-    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """With a real minus sign; a dash where there is nothing to say."""
-    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
-
-
-def p_value(p: float) -> str:
-    return ("p < 0.001" if p < 0.001 else f"p = {p:.3f}").replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def grouped(count: int) -> str:
-    return f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")

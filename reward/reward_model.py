@@ -11,10 +11,11 @@ from reward.answers import Question
 from reward.batching import Group
 from reward.carried import Carried, read_carried
 from reward.devices import TokenBudget, best_device
-from reward.encoding import Encoded, Encoder, check_length, truncate
+from reward.encoding import Encoder, check_length
 from reward.preferences import UnusableError
 from reward.scoring import Scorer, open_model
 from reward.stage import InputError
+from reward.truncation import Encoded, truncate
 
 BUDGET = TokenBudget(cpu=4096, mps=8192, cuda=65536)
 

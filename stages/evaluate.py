@@ -19,7 +19,8 @@ from reward.batching import read_groups
 from reward.card import model_card
 from reward.devices import TokenBudget, keep_freed_memory
 from reward.measures import Scored, bag_of_words, measure, score_table
-from reward.report import Evidence, Plot, Provenance, dvc_hash, loaded_code, render
+from reward.provenance import Provenance, dvc_hash, loaded_code
+from reward.report import Evidence, Plot, render
 from reward.reward_model import RewardModel
 from reward.scoring import score_everywhere
 from reward.stage import Params, run, whole, write_json

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 from pydantic import Field
 from tqdm import tqdm
 
-from reward.encoding import Encoder, Ids, check_length, common_prefix, truncate
+from reward.encoding import Encoder, check_length
 from reward.stage import InputError, Params, run, whole
+from reward.truncation import Ids, common_prefix, truncate
 
 BATCH_ROWS = 1024  # pairs in memory at once, and in a row group of the output
 

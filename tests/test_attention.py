@@ -5,12 +5,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from networks import PAD, random_groups
 from torch.nn.functional import scaled_dot_product_attention
 
 from reward import attention
 from reward.batching import Group
 from reward.packing import Kept, Layout, laid_out
+from tests.networks import PAD, random_groups
 
 CPU = torch.device("cpu")
 Parts = tuple[torch.Tensor, torch.Tensor, torch.Tensor]

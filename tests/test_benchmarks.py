@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from networks import SHARED, random_network
 from peft import get_peft_model
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -20,6 +19,7 @@ from reward.batching import Group
 from reward.catalogue import Lora
 from reward.network import lora_config
 from reward.scoring import Scorer
+from tests.networks import SHARED, random_network
 
 PROJECT = Path(__file__).resolve().parent.parent
 

@@ -11,8 +11,8 @@ from transformers import AutoTokenizer, pipeline
 
 from reward.card import METRICS, model_card
 from reward.carried import Carried
+from reward.provenance import Provenance
 from reward.publish import publish
-from reward.report import Provenance
 from reward.stage import InputError
 from tests.models import make_model
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from networks import PAD, SHARED, random_groups, random_network
 
 from reward.batching import Group
 from reward.packing import Layout, scored_position
 from reward.scoring import Scorer
+from tests.networks import PAD, SHARED, random_groups, random_network
 
 CPU = torch.device("cpu")
 

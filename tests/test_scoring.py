@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import PAD, PADDED, SHARED, random_groups, random_network
 from tqdm import tqdm
 
 from reward import attention
 from reward.batching import Group
 from reward.scoring import Scorer, head_name
+from tests.networks import PAD, PADDED, SHARED, random_groups, random_network
 
 GROUPS = random_groups((2,) * 9 + (1, 4))
 ALL = SHARED | PADDED

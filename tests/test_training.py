@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from networks import PADDED, SHARED, random_groups, random_network
 from peft import PeftModel
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -23,6 +22,7 @@ from reward.network import lora_config
 from reward.scoring import Scorer, open_model
 from reward.stage import InputError
 from reward.training import PairTrainer, Steps
+from tests.networks import PADDED, SHARED, random_groups, random_network
 
 OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."
 
@@ -203,7 +203,7 @@ def test_another_failure_is_not_taken_for_lack_of_memory(
 def test_a_loss_that_is_not_finite_ends_in_one_sentence(tmp_path: Path) -> None:
     network = random_network(SHARED["gpt2"])
     trainer = make_trainer(tmp_path, network, random_groups((2,) * 3))
-    torch.nn.init.constant_(network.score.weight, float("nan"))
+    torch.nn.init.constant_(network.get_parameter("score.weight"), float("nan"))
     with pytest.raises(InputError, match=r"the loss is nan at step 1, .* train.learning_rate"):
         trainer.training_step(network, [0, 1, 2])
 

@@ -127,7 +127,7 @@ def draw_many(options: argparse.Namespace, random: np.random.Generator) -> list[
 
 def saved(groups: list[Group]) -> float:
     """Tokens of all answers with their prompts, over those that are left when prompts are shared:
-    what sharing could give at most if time went by tokens alone.
+    what sharing would give if time went by tokens alone.
     """
     alone = sum(len(sequence) for group in groups for sequence in group.sequences)
     return round(alone / sum(group.shared_tokens for group in groups), 3)

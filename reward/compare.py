@@ -217,7 +217,7 @@ def _log_loss_difference(
 
 def describe(result: dict[str, Any]) -> str:
     """The result of `compare` with the names of both revisions, as text for a terminal."""
-    rows = [("", result["rev_a"], result["rev_b"], f"difference ({result['confidence']:.0%})")]
+    rows = [("", result["rev_a"], result["rev_b"], f"difference ({100 * result['confidence']:g}%)")]
     for name, label in (("accuracy", "accuracy"), ("log_loss", "log loss")):
         low, high = result[f"{name}_difference_low"], result[f"{name}_difference_high"]
         interval = "" if low is None else f"  [{low:+.4f}, {high:+.4f}]"

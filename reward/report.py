@@ -20,7 +20,7 @@ from markupsafe import Markup
 from reward import excerpts
 from reward.measures import Array, Scored, credit, mcnemar, preference
 from reward.provenance import Provenance, facts, quality
-from reward.wording import grouped, number, p_value, percent
+from reward.wording import grouped, number, p_value, percent, setting
 
 MOST_POINTS = 300  # of a plot, evenly spaced: a long run has a step for every pixel and more
 
@@ -90,7 +90,13 @@ def render(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    templates.filters |= {"percent": percent, "number": number, "p": p_value, "group": grouped}
+    templates.filters |= {
+        "percent": percent,
+        "number": number,
+        "p": p_value,
+        "group": grouped,
+        "setting": setting,
+    }
     # Both are named by their hash in the page's security policy: no other script or style counts.
     style, script = (
         Markup((page / name).read_text(encoding="utf-8"))  # noqa: S704 our own files
@@ -168,7 +174,7 @@ def subsets(evidence: Evidence) -> list[dict[str, Any]]:
         (f"longer answer {short} to {long - 1} tokens", length["medium"]),
         (f"longer answer {long} tokens or more", length["long"]),
         (
-            f"lengths within {percent(evidence.similar_length, 0)} of each other",
+            f"lengths within {setting(evidence.similar_length)} of each other",
             evidence.measured["similar_length"],
         ),
     )
@@ -217,7 +223,7 @@ def answers(
 ) -> list[dict[str, str]]:
     """The four questions of the first screen, each with a short answer and its reason."""
     model, *rivals = rows
-    level = percent(evidence.confidence, 0)
+    level = setting(evidence.confidence)
     return [
         {
             "question": "How good is it?",

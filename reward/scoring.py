@@ -95,8 +95,8 @@ class Scorer:
         self.network.set_attn_implementation(ATTENTION if shared else self._plain_attention)
         for hook in self._narrowed:
             hook.remove()
-        feed_forward = last_feed_forward(self.network)
-        self._narrowed = only_scored(feed_forward) if shared and feed_forward else []
+        feed_forward = last_feed_forward(self.network) if shared else None
+        self._narrowed = only_scored(feed_forward) if feed_forward else []
 
     def sizes(self, groups: Sequence[Group]) -> list[tuple[int, int]]:
         """What `batching.micro_batches` needs: tokens and rows of each group."""

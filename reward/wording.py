@@ -5,6 +5,11 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
+def setting(share: float) -> str:
+    """A share that somebody chose: none of its digits is rounded away."""
+    return f"{100 * share:g}\N{NO-BREAK SPACE}%"
+
+
 def number(value: float | None, digits: int = 2) -> str:
     """With a real minus sign; a dash where there is nothing to say."""
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")

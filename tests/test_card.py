@@ -46,7 +46,7 @@ def provenance(commit: str | None) -> Provenance:
             "backbone": "small",
             "max_length": 256,
             "train": {"epochs": 3, "learning_rate": None},
-            "evaluate": {"confidence": 0.95},
+            "evaluate": {"confidence": 0.975},
         },
         hashes={},
     )
@@ -103,6 +103,7 @@ def test_text_tells_baselines_data_parameters_and_limits() -> None:
     assert "- `mine`: `them/pairs`, split `train`, commit `c0ffee`; 9 rows, 8 pairs kept" in text
     assert "- `train.epochs`: 3" in text
     assert "confidence`" not in text
+    assert "The intervals are at the level 97.5%." in text
     assert "up to 256 tokens" in text
     assert "mean 0.125 and the standard deviation 1.500" in text
 

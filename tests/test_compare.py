@@ -217,6 +217,12 @@ def test_a_revision_does_not_differ_from_itself():
     assert "flipped" not in describe({"rev_a": "a", "rev_b": "b", **result})
 
 
+def test_the_level_is_told_as_it_was_chosen():
+    margin = np.array([1.0, -1.0])
+    result = compare(np.array(["a", "b"]), margin, margin, **SETTINGS | {"confidence": 0.975})
+    assert "difference (97.5%)" in describe({"rev_a": "a", "rev_b": "b", **result})
+
+
 def test_the_log_loss_interval_is_scipys_paired_t_interval():
     random = np.random.default_rng(5)
     a, b = random.normal(size=80), random.normal(size=80)

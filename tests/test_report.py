@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,14 @@ def test_answer_about_calibration() -> None:
     assert tile([0.1] * 100, half, 2)["answer"] == "Underconfident"
     fair = [np.log(3)] * 75 + [-np.log(3)] * 25  # claims and gets 75 %
     assert tile(fair, fair, 2)["answer"] == "On average, yes"
+
+
+def test_chosen_shares_are_told_as_they_are(pairs: Path) -> None:
+    found = replace(made_up(60), confidence=0.975, similar_length=0.125)
+    told = render(PAGE, found, plots_of(found), pairs, provenance_of()).replace("\xa0", " ")
+    assert "with 97.5 % intervals" in told
+    assert "validation pairs; 97.5 % interval" in told
+    assert "lengths within 12.5 % of each other" in told
 
 
 def test_scale_spans_the_intervals_and_a_coin() -> None:

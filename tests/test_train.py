@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from reward.batching import read_groups
+from reward.network import build_network
 from reward.scoring import Scorer, open_model
 from reward.stage import load_params
 from stages.download import DownloadParams, download
@@ -191,6 +192,58 @@ def test_killed_and_started_again_gives_the_same_bytes(
 def rows_of(folder: Path) -> int:
     path = folder / "metrics/train_curve.csv"
     return len(path.read_text(encoding="utf-8").splitlines()) - 1 if path.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def adapted(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder in which adapters are to be trained, and the same after an uninterrupted run."""
+    folder = copy(prepared, tmp_path_factory.mktemp("adapted") / "before")
+    params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    params["backbones"]["tiny"]["lora"] = {"rank": 4, "alpha": 8, "targets": "all-linear"}
+    write_params(folder, params)
+    done = copy(folder, folder.with_name("after"))
+    finish(done)
+    return folder, done
+
+
+@pytest.mark.slow
+def test_adapters_are_merged_and_nothing_but_them_and_the_head_has_moved(
+    adapted: tuple[Path, Path],
+) -> None:
+    _, folder = adapted
+    assert not list((folder / "data/model").glob("adapter*"))
+    before = build_network(folder / "data/backbone", 42, torch.float32).state_dict()
+    after = open_model(folder / "data/model", torch.device("cpu")).state_dict()
+    assert after.keys() == before.keys()
+    moves = {name: after[name] - before[name] for name in before}
+    moved = {name for name, move in moves.items() if move.any()}
+    linear = {
+        name for name in before if name.endswith(("attn.weight", "c_proj.weight", "c_fc.weight"))
+    }
+    assert len(linear) == 8  # four of each of two layers
+    assert moved == linear | {"score.weight"}
+    for name in linear:
+        # Rounding in float32 leaves traces of 1e-7 and less.
+        assert torch.linalg.matrix_rank(moves[name], atol=1e-5) == 4, name
+    summary = json.loads((folder / "metrics/train.json").read_text(encoding="utf-8"))
+    sizes = [sum(before[name].shape) for name in linear]
+    assert summary["trained_weights"] == 4 * sum(sizes) + before["score.weight"].numel()
+
+
+@pytest.mark.slow
+def test_killed_adapters_go_on_with_the_same_bytes(
+    adapted: tuple[Path, Path], tmp_path: Path
+) -> None:
+    before, done = adapted
+    folder = copy(before, tmp_path / "killed")
+    process = start(folder)
+    while process.poll() is None and rows_of(folder) < 10:
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    assert not (folder / "data/model").exists()
+    assert "goes on from its checkpoint-" in finish(folder)
+    assert results(folder) == results(done)
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """Rewards from a network: the forward pass that training, evaluation and scoring share."""
 
 import logging
+import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from tqdm import tqdm
@@ -40,6 +43,7 @@ class Scorer:
         self._plain_attention = network.config._attn_implementation
         self._narrowed: list[RemovableHandle] = []
         self._rewards = torch.empty(0)  # of the last pass; only scored tokens' mean anything
+        self._most = sys.maxsize  # tokens at once, where memory has once run out
         fuse_gelu(network)
         self.head = network.get_submodule(head_name(network))
         _compute_in_float32(self.head)
@@ -148,21 +152,52 @@ class Scorer:
         """Rewards of many groups: for each group, in order, a float32 array of shape (answers,).
 
         budget: tokens computed at once, padding counted; a group of more answers than fit is cut.
+            What does not fit into memory is cut as well, and what follows is kept as small.
         bar: is moved on by a group at a time.
+
+        Raises InputError where one answer alone does not fit into memory.
         """
         self.network.eval()
         scored: dict[int, np.ndarray] = {}
-        for batch in self.micro_batches(groups, budget):
-            chosen = [groups[i] for i in batch]
-            if self.cost(chosen) > budget and len(chosen[0].sequences) > 1:  # it is one group
-                scored[batch[0]] = self._score_in_pieces(chosen[0], budget)
-            else:
-                rewards = self(self.network, chosen).cpu().numpy()
-                cuts = np.cumsum([len(group.sequences) for group in chosen])[:-1]
-                scored.update(zip(batch, np.split(rewards, cuts), strict=True))
+        budget = min(budget, self._most)
+        batches = deque(self.micro_batches(groups, budget))
+        while batches:
+            chosen = [groups[i] for i in batches[0]]
+            try:
+                rewards = self._score_at_once(chosen, budget)
+            except RuntimeError as error:
+                if not should_reduce_batch_size(error):
+                    raise
+                rewards = None
+            if rewards is None:  # out of the handler, which holds on to what the pass has left
+                budget = self._most = self._smaller_budget(chosen, budget)
+                left = [i for batch in batches for i in batch]
+                cut = self.micro_batches([groups[i] for i in left], budget)
+                batches = deque([left[i] for i in batch] for batch in cut)
+                continue
+            scored.update(zip(batches.popleft(), rewards, strict=True))
             if bar is not None:
-                bar.update(len(batch))
+                bar.update(len(chosen))
         return [scored[i] for i in range(len(groups))]
+
+    def _smaller_budget(self, groups: Sequence[Group], budget: int) -> int:
+        """For groups that did not fit into memory: half of what they take."""
+        clear_device_cache(garbage_collection=True)
+        longest = max(len(sequence) for group in groups for sequence in group.sequences)
+        if budget < longest:  # so it has been alone already
+            raise InputError(
+                f"an answer of {longest} tokens with its prompt does not fit into memory: lower "
+                f"max_length or choose a smaller backbone."
+            )
+        smaller = min(budget, self.cost(groups)) // 2
+        log.warning("Out of memory: at most %d tokens at once from now on.", smaller)
+        return smaller
+
+    def _score_at_once(self, groups: Sequence[Group], budget: int) -> list[np.ndarray]:
+        if self.cost(groups) > budget and len(groups[0].sequences) > 1:  # it is one group
+            return [self._score_in_pieces(groups[0], budget)]
+        rewards = self(self.network, groups).cpu().numpy()
+        return np.split(rewards, np.cumsum([len(group.sequences) for group in groups])[:-1])
 
     def _score_in_pieces(self, group: Group, budget: int) -> np.ndarray:
         if not self.shared:

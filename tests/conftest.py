@@ -1,8 +1,18 @@
-"""Settings of every test."""
+"""Settings of every test, and a fixture that several files use."""
 
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+
+from tests.workplace import Workplace
 
 # A busy machine must not fail a property, and a property must not fail on one run in a hundred:
 # the examples are the same in every run and take as long as they take.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Workplace:
+    return Workplace(tmp_path)

@@ -1,5 +1,6 @@
 """reward/scoring.py: a score does not depend on batch, padding, order or number of processes."""
 
+import re
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tqdm import tqdm
+from transformers import PreTrainedModel
 
 from reward import attention
 from reward.batching import Group
 from reward.scoring import Scorer, head_name
+from reward.stage import InputError
 from tests.networks import PAD, PADDED, SHARED, random_groups, random_network
 
 GROUPS = random_groups((2,) * 9 + (1, 4))
@@ -95,6 +98,57 @@ def test_a_group_over_the_budget_is_cut_and_its_prefix_computed_once(
         assert sum(computed) == sum(group.shared_tokens for group in groups)
     for one, other in zip(whole, cut, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def fits(network: PreTrainedModel, tokens: int) -> None:
+    """Let a network run out of memory where it is to compute more tokens at once."""
+
+    def allocate(_: Any, inputs: tuple[torch.Tensor]) -> None:
+        if inputs[0].numel() > tokens:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 bytes.")
+
+    network.get_input_embeddings().register_forward_pre_hook(allocate)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bert"])
+def test_out_of_memory_less_is_computed_at_once(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    scorer = scorer_of(name)
+    reference = scorer.score(GROUPS, 10**6, None)
+    caplog.clear()
+    fits(scorer.network, 90)
+    with tqdm(total=len(GROUPS), disable=False, file=StringIO()) as bar:
+        scores = scorer.score(GROUPS, 10**6, bar)
+        assert bar.n == len(GROUPS)
+    for one, other in zip(scores, reference, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=2e-6)
+    told = [int(re.findall("at most ([0-9]+) tokens", line)[0]) for line in caplog.messages]
+    assert len(told) > 1
+    assert told == sorted(told, reverse=True)
+    caplog.clear()
+    scorer.score(GROUPS, 10**6, None)
+    assert not caplog.messages  # it has learnt
+
+
+def test_an_answer_that_does_not_fit_into_memory_is_told() -> None:
+    scorer = scorer_of("gpt2")
+    alone = [Group((sequence,), 0) for group in GROUPS for sequence in group.sequences]
+    longest = max(group.shared_tokens for group in alone)
+    fits(scorer.network, longest - 1)
+    with pytest.raises(InputError, match=f"an answer of {longest} tokens with its prompt"):
+        scorer.score(alone, 10**6, None)
+
+
+def test_another_failure_is_not_taken_for_lack_of_memory() -> None:
+    scorer = scorer_of("gpt2")
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    scorer.network.get_input_embeddings().register_forward_pre_hook(broken)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        scorer.score(GROUPS, 10**6, None)
 
 
 def test_swapping_the_sides_swaps_the_scores() -> None:

@@ -5,6 +5,8 @@ git, the model hub and the disk are ready. Ends with exit status 1 and one sente
 that is broken; an unreachable hub is not (the sample and the tiny backbone need none).
 """
 
+from __future__ import annotations  # an older Python has to get as far as to be told its age
+
 import http.client
 import importlib.metadata
 import re

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from reward.answers import PAIR, Question
 from reward.catalogue import Dataset
-from reward.intake import Intake
+from reward.duplicates import Ledger
+from reward.intake import Intake, judge_repeats
 from reward.measures import Scored, score_table, summary
 from reward.preferences import Preference
 from reward.quality import Quality
@@ -48,7 +49,7 @@ def score_also(
     """Read and score each file of `also`, which names them; its pairs are held in memory.
 
     sources: the folder that all of them are in. Which rows give a pair is what download decides
-    (reward.intake); a pair that is there again is left out.
+    (reward.intake).
 
     Raises InputError where a file is not in `sources`, cannot be read or has no valid pair.
     """
@@ -63,27 +64,29 @@ def _score(model: RewardModel, name: str, source: str, sources: Path, reading: R
             f"file there (a hub dataset is made one by `hf download`)."
         )
     intake = Intake(name, Dataset(source=source), Tolerance(reading.unreadable_rows))
-    pairs: dict[str, Preference] = {}
+    ledger = Ledger()
+    found: list[Preference] = []
     with TemporaryDirectory() as scratch:
-        for row, pair in intake.pairs(reading.quality, Path(scratch)):
-            if pair.pair_id in pairs:
-                intake.tally.drop_kept("duplicate", row)
-            pairs[pair.pair_id] = pair
+        for row, pair, problems in intake.pairs(reading.quality, Path(scratch)):
+            ledger.add(pair, 0, row, problems)
+            found.append(pair)
+    dropped = judge_repeats(reading.quality, [intake], ledger)
+    pairs = [pair for pair, drop in zip(found, dropped, strict=True) if not drop]
     if not pairs:
         raise InputError(f"{source} has no valid pair ({intake.tally}): correct it or remove it.")
     encoded = model.encode(
-        [Question(pair.prompt, (pair.chosen, pair.rejected), PAIR) for pair in pairs.values()]
+        [Question(pair.prompt, (pair.chosen, pair.rejected), PAIR) for pair in pairs]
     )
     groups = [model.group(one) for one in encoded]
     rewards = np.stack(score_everywhere(model.scorer, groups, model.budget, name))
     lengths = np.array([[len(answer) for answer in one.responses] for one in encoded])
     table = pa.table(
         {
-            "pair_id": list(pairs),
+            "pair_id": [pair.pair_id for pair in pairs],
             "chosen_tokens": pa.array(lengths[:, 0], pa.int32()),
             "rejected_tokens": pa.array(lengths[:, 1], pa.int32()),
-            "chosen_rating": pa.array([p.chosen_rating for p in pairs.values()], pa.float64()),
-            "rejected_rating": pa.array([p.rejected_rating for p in pairs.values()], pa.float64()),
+            "chosen_rating": pa.array([pair.chosen_rating for pair in pairs], pa.float64()),
+            "rejected_rating": pa.array([pair.rejected_rating for pair in pairs], pa.float64()),
         }
     )
     return OtherSet(score_table(table, rewards), intake.tally.counts())

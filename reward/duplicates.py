@@ -1,12 +1,16 @@
-"""Pairs that repeat or contradict one another, found by the hashes of all pairs."""
+"""A few numbers for every pair; by them, pairs that repeat or contradict one another are found."""
 
 from array import array
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reward.preferences import Preference
+from reward.quality import CHECKS
+
+KINDS = tuple(CHECKS)  # of problems that a pair has by itself; each is a bit
 
 
 class Ledger:
@@ -18,9 +22,13 @@ class Ledger:
         self._flipped = array("B")
         self._sources = array("H")
         self._rows = array("Q")
+        self._problems = array("H")
 
-    def add(self, pair: Preference, source: int, row: int) -> None:
-        """Enter a pair of the dataset number `source`, read from row number `row`."""
+    def add(self, pair: Preference, source: int, row: int, problems: Iterable[str] = ()) -> None:
+        """Enter a pair of the dataset number `source`, read from row number `row`.
+
+        problems: what the pair has by itself (reward.quality.judge).
+        """
         flipped = pair.rejected < pair.chosen
         content = (pair.swapped() if flipped else pair).pair_id
         ratings = repr((pair.chosen_rating, pair.rejected_rating))
@@ -29,6 +37,7 @@ class Ledger:
         self._flipped.append(flipped)
         self._sources.append(source)
         self._rows.append(row)
+        self._problems.append(sum(1 << KINDS.index(problem) for problem in problems))
 
     @property
     def sources(self) -> NDArray[np.uint16]:
@@ -39,6 +48,12 @@ class Ledger:
     def rows(self) -> NDArray[np.uint64]:
         """The row of each pair."""
         return np.frombuffer(self._rows, dtype=np.uint64)
+
+    def problems(self) -> Iterator[tuple[int, list[str]]]:
+        """The place of each pair that was entered with problems, from 0, and these."""
+        problems = np.frombuffer(self._problems, dtype=np.uint16)
+        for place in np.flatnonzero(problems).tolist():
+            yield place, [kind for bit, kind in enumerate(KINDS) if problems[place] >> bit & 1]
 
     def contradictions(self) -> NDArray[np.bool_]:
         """The pairs whose two responses are also there with the other one chosen."""

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from reward.catalogue import Dataset
 from reward.duplicates import Ledger
 from reward.formats import COLUMNS
-from reward.intake import Intake
+from reward.intake import Intake, judge_repeats
 from reward.near_duplicates import Index, Signatures, signatures
 from reward.preferences import Preference, prompt_key
 from reward.quality import Quality
@@ -80,18 +80,14 @@ def report(entry: Dataset) -> Iterator[str]:
     samples: list[tuple[int, Preference]] = []
     ledger, prompts = Ledger(), Prompts()
     with tempfile.TemporaryDirectory() as scratch:
-        for row, pair in intake.pairs(everything, Path(scratch)):
-            ledger.add(pair, 0, row)
+        for row, pair, problems in intake.pairs(everything, Path(scratch)):
+            ledger.add(pair, 0, row, problems)
             prompts.add(pair)
             if len(samples) < SAMPLES:
                 samples.append((row, pair))
-    for kind, found in (
-        ("contradiction", ledger.contradictions()),
-        ("duplicate", ledger.duplicates()),
-        ("near_duplicate", prompts.near_duplicates()),
-    ):
-        for row in ledger.rows[found].tolist():
-            intake.tally.find(kind, row)
+    judge_repeats(everything, [intake], ledger)
+    for row in ledger.rows[prompts.near_duplicates()].tolist():
+        intake.tally.find("near_duplicate", row)
     tally = intake.tally
     counts = f"{tally.rows:,} rows, {tally.pairs:,} pairs"
     yield f"{entry.source}: {counts}, format {intake.reader.format}"

@@ -5,12 +5,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from reward import hub
 from reward.catalogue import Dataset
+from reward.duplicates import Ledger
 from reward.formats import Reader
 from reward.preferences import Preference, UnusableError
 from reward.quality import Quality, judge
@@ -99,8 +102,19 @@ class Tally:
         )
 
 
+class Kept(NamedTuple):
+    """A pair that is good enough by itself, the number of its row and what is wrong with it."""
+
+    row: int
+    pair: Preference
+    problems: list[str]
+
+
 class Intake:
-    """One dataset of a catalogue entry while it is read; `tally` is complete after `pairs`."""
+    """One dataset of a catalogue entry while it is read.
+
+    `tally` is complete after `pairs` and `judge_repeats`.
+    """
 
     def __init__(self, name: str, entry: Dataset, tolerance: Tolerance) -> None:
         """Find the dataset and its format, and tell the latter.
@@ -123,8 +137,8 @@ class Intake:
                 progress.update(len(batch))
                 yield batch
 
-    def pairs(self, quality: Quality, scratch: Path) -> Iterator[tuple[int, Preference]]:
-        """The pairs that are good enough, each with its row number; all else is counted.
+    def pairs(self, quality: Quality, scratch: Path) -> Iterator[Kept]:
+        """The pairs that are good enough by themselves; all else is counted.
 
         scratch: a folder for what does not fit in memory.
         """
@@ -139,9 +153,7 @@ class Intake:
                 self.tally.drop(unusable.reason, row)
                 continue
             self.tally.keep()
-            for problem in problems:
-                self.tally.find(problem, row)
-            yield row, outcome
+            yield Kept(row, outcome, problems)
 
     def origin(self) -> dict[str, Any]:
         """Where the dataset came from, as it goes into records."""
@@ -155,3 +167,36 @@ class Intake:
             "files": {name: hub.sha256(path) for name, path in self._source.files.items()},
             "weight": self.entry.weight,
         }
+
+
+def judge_repeats(quality: Quality, intakes: list[Intake], ledger: Ledger) -> NDArray[np.bool_]:
+    """Which of the pairs in the ledger to drop for what they are to one another.
+
+    What is dropped is counted, and so is what is wrong with the others, which are kept.
+    """
+    dropped = np.zeros(len(ledger.rows), dtype=np.bool_)
+    found: dict[str, NDArray[np.bool_]] = {}
+    steps = (
+        ("contradiction", quality.contradiction, ledger.contradictions),
+        ("duplicate", quality.duplicate, ledger.duplicates),
+    )
+    for kind, action, find in steps:
+        if action != "ignore":
+            found[kind] = find() & ~dropped
+        if action == "drop":
+            dropped = dropped | found[kind]
+    weights = [1.0 if intake.entry.weight is None else intake.entry.weight for intake in intakes]
+    found["beyond_weight"] = ledger.beyond_weight(~dropped, weights)
+    dropped = dropped | found["beyond_weight"]
+
+    sources, rows = ledger.sources, ledger.rows
+    for place, problems in ledger.problems():
+        if not dropped[place]:
+            for problem in problems:
+                intakes[sources[place]].tally.find(problem, int(rows[place]))
+    for kind, places in found.items():
+        kept = getattr(quality, kind, "drop") == "count"
+        for place in np.flatnonzero(places & ~dropped if kept else places).tolist():
+            tally = intakes[sources[place]].tally
+            (tally.find if kept else tally.drop_kept)(kind, int(rows[place]))
+    return dropped

@@ -73,9 +73,15 @@ def rating(value: object) -> float | None:
     """A rating as a number, None for none (or NaN). Raises UnusableError for anything else."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isinf(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise UnusableError("rating_not_a_number")
-    return None if math.isnan(value) else float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # JSON's integers have no largest one
+        number = math.inf
+    if math.isinf(number):
+        raise UnusableError("rating_not_a_number")
+    return None if math.isnan(number) else number
 
 
 def prompt_key(prompt: Iterable[tuple[str, str]]) -> bytes:

@@ -125,6 +125,7 @@ def render(
         },
         quality=quality(provenance),
         candidates=provenance.dataset["candidates"],
+        chosen_here=provenance.parameters["train"]["evaluate_steps"] > 0,
         dataset=facts(_known(provenance.dataset)),
         backbone=facts(_known(provenance.backbone)),
         parameters=facts(provenance.parameters),

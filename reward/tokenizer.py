@@ -10,7 +10,7 @@ from reward.encoding import Encoder
 
 def open_tokenizer(backbone: Path) -> PreTrainedTokenizerBase:
     """A backbone's tokenizer with a padding token and the chat template that tokenize used."""
-    tokenizer = AutoTokenizer.from_pretrained(backbone)
+    tokenizer = AutoTokenizer.from_pretrained(backbone, trust_remote_code=False)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     tokenizer.chat_template = Encoder(backbone).chat_template
     return tokenizer

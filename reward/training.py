@@ -29,7 +29,8 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from trl import RewardTrainer
+from transformers.trainer_utils import rotate_checkpoints
+from trl import RewardConfig, RewardTrainer
 
 from reward.batching import Group, shares
 from reward.checkpoints import mark_complete
@@ -39,6 +40,8 @@ from reward.scoring import Scorer, score_everywhere
 from reward.stage import InputError
 
 log = logging.getLogger(__name__)
+
+CHECKPOINTS = 2  # that are kept: the newest, and the best where there is one
 
 
 class Steps(Sampler[list[int]]):
@@ -77,6 +80,7 @@ class PairTrainer(RewardTrainer):
         self,
         *,
         model: PreTrainedModel,
+        args: RewardConfig,
         lora: LoraConfig | None,
         steps: Steps,
         groups: Sequence[Group],
@@ -88,7 +92,14 @@ class PairTrainer(RewardTrainer):
         curve: Path,
         **trl: Any,
     ):
-        super().__init__(model=model, peft_config=lora, **trl)
+        if args.n_gpu > 1:
+            # transformers would spread one process over all of them, which TRL refuses.
+            log.warning(
+                "One of %d GPUs is used: `launcher` in params.yaml can start a process for each.",
+                args.n_gpu,
+            )
+            args._n_gpu = 1
+        super().__init__(model=model, args=args, peft_config=lora, **trl)
         self.steps, self.groups, self.gaps = steps, groups, gaps
         self.loss, self.centring_factor, self.budget = loss, centring_factor, budget
         self.validation = validation
@@ -248,8 +259,13 @@ class PairTrainer(RewardTrainer):
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         # Past RewardTrainer's own, which writes a model card into every checkpoint.
         Trainer._save_checkpoint(self, model, trial)
-        if self.args.should_save:
-            mark_complete(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
+        # A run that is taken up forgets what told it to stop, so it is not to be taken up there.
+        ahead = self.state.max_steps - self.state.global_step
+        if self.args.should_save and not (ahead and self.control.should_training_stop):
+            folder = Path(str(self.args.output_dir))
+            mark_complete(folder / f"checkpoint-{self.state.global_step}")
+            # Only now: a run that is killed while it deletes one finds this one.
+            rotate_checkpoints(str(folder), CHECKPOINTS, self.state.best_model_checkpoint)
 
 
 class Progress(TrainerCallback):

@@ -14,7 +14,7 @@ from pydantic import Field
 from reward.backbone import fetch_backbone
 from reward.catalogue import Backbone, Dataset, DatasetEntry
 from reward.duplicates import Ledger
-from reward.intake import Intake, Tally
+from reward.intake import Intake, Tally, judge_repeats
 from reward.preferences import SCHEMA, to_batch
 from reward.quality import Quality
 from reward.rows import Tolerance
@@ -90,41 +90,10 @@ def write_pairs(quality: Quality, intakes: list[Intake], pairs: Path) -> Ledger:
         for number, intake in enumerate(intakes):
             kept = intake.pairs(quality, pairs.parent)
             while chunk := list(islice(kept, BATCH_ROWS)):
-                for row, pair in chunk:
-                    ledger.add(pair, number, row)
-                writer.write_batch(to_batch([pair for _, pair in chunk], intake.name))
+                for row, pair, problems in chunk:
+                    ledger.add(pair, number, row, problems)
+                writer.write_batch(to_batch([one.pair for one in chunk], intake.name))
     return ledger
-
-
-def judge_repeats(quality: Quality, intakes: list[Intake], ledger: Ledger) -> NDArray[np.bool_]:
-    """Which of the written pairs to drop for what they are to one another, all counted."""
-    dropped = np.zeros(len(ledger.rows), dtype=np.bool_)
-    steps = (
-        ("contradiction", quality.contradiction, ledger.contradictions),
-        ("duplicate", quality.duplicate, ledger.duplicates),
-    )
-    for kind, action, find in steps:
-        if action != "ignore":
-            found = find() & ~dropped
-            _count(intakes, ledger, kind, found, action == "drop")
-            if action == "drop":
-                dropped |= found
-    weights = [1.0 if intake.entry.weight is None else intake.entry.weight for intake in intakes]
-    beyond = ledger.beyond_weight(~dropped, weights)
-    _count(intakes, ledger, "beyond_weight", beyond, True)
-    return dropped | beyond
-
-
-def _count(
-    intakes: list[Intake], ledger: Ledger, kind: str, found: NDArray[np.bool_], drop: bool
-) -> None:
-    for number, intake in enumerate(intakes):
-        rows = ledger.rows[found & (ledger.sources == number)].tolist()
-        for row in rows:
-            if drop:
-                intake.tally.drop_kept(kind, row)
-            else:
-                intake.tally.find(kind, row)
 
 
 def rewrite(pairs: Path, kept: NDArray[np.bool_]) -> None:

@@ -152,7 +152,6 @@ def _arguments(
         disable_tqdm=True,
         report_to="none",
         save_steps=settings.evaluate_steps or settings.checkpoint_steps,
-        save_total_limit=2,
         eval_strategy="steps" if selects else "no",
         eval_steps=settings.evaluate_steps or None,
         load_best_model_at_end=selects,
@@ -168,6 +167,8 @@ def _save(
     """Write a standard checkpoint: one model without adapters, and its tokenizer."""
     if merge:
         adapted = cast(PeftModel, trainer.model)
+        if not trainer.is_fsdp_enabled:
+            adapted.cpu()  # in float32 a device may not hold what it could train in 16 bits
         trainer.model = adapted.float().merge_and_unload()  # float32: no update is rounded away
     trainer.save_model(str(folder))  # in every process: with FSDP each brings its part
     if trainer.args.should_save:

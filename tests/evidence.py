@@ -105,7 +105,7 @@ def provenance_of(**changes: Any) -> Provenance:
                 "quality": {"tie": "drop", "repeats_prompt": "count", "duplicate": "ignore"}
             },
             "split": {"near_duplicates": "count"},
-            "train": {"learning_rate": None},
+            "train": {"learning_rate": None, "evaluate_steps": 0},
         },
         hashes={"data/model": "0123.dir"},
     )

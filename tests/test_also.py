@@ -61,6 +61,23 @@ def test_rewards_metrics_and_counts(model: RewardModel, tmp_path: Path) -> None:
     json.dumps(measured, allow_nan=False)
 
 
+def test_contradictions_and_repeats_are_judged_as_download_does(
+    model: RewardModel, tmp_path: Path
+) -> None:
+    one, two = pair(2), pair(3)
+    swapped = one | {"chosen": one["rejected"], "rejected": one["chosen"]}
+    file = write(tmp_path / "mine.jsonl", [one, two, swapped, two])
+    found = score_also(model, {"mine": file}, tmp_path, READING)["mine"]
+    assert found.scores.num_rows == 1
+    assert found.counts["dropped"] == {"contradiction": 2, "duplicate": 1}
+    actions = {"contradiction": "ignore", "duplicate": "count"}
+    quality = READING.quality.model_copy(update=actions)
+    lenient = READING.model_copy(update={"quality": quality})
+    found = score_also(model, {"mine": file}, tmp_path, lenient)["mine"]
+    assert found.scores.num_rows == 4
+    assert found.counts["dropped"] == {}
+
+
 @pytest.mark.parametrize("source", ["them/pairs", "../mine.jsonl", "elsewhere/mine.jsonl"])
 def test_a_source_outside_of_the_folder_is_refused(
     model: RewardModel, tmp_path: Path, source: str

@@ -1,5 +1,6 @@
 """The model card: metadata that the hub reads, evaluate's numbers and nothing invented."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def provenance(commit: str | None) -> Provenance:
             "dataset": "mine",
             "backbone": "small",
             "max_length": 256,
-            "train": {"epochs": 3, "learning_rate": None},
+            "train": {"epochs": 3, "learning_rate": None, "evaluate_steps": 0},
             "evaluate": {"confidence": 0.975},
         },
         hashes={},
@@ -106,6 +107,14 @@ def test_text_tells_baselines_data_parameters_and_limits() -> None:
     assert "The intervals are at the level 97.5%." in text
     assert "up to 256 tokens" in text
     assert "mean 0.125 and the standard deviation 1.500" in text
+
+
+def test_a_model_that_was_chosen_by_these_pairs_is_said_to_be() -> None:
+    told = "Training chose the model by these pairs"
+    assert told not in card().text
+    known = provenance(None)
+    chosen = replace(known, parameters=known.parameters | {"train": {"evaluate_steps": 5}})
+    assert told in model_card(TEMPLATE, MEASURED, chosen, CARRIED)
 
 
 def test_published_folder_holds_all_and_opens(tmp_path: Path) -> None:

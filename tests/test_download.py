@@ -241,6 +241,14 @@ def test_problems_that_are_only_counted(place: Workplace) -> None:
     assert place.source("raw")["dropped"] == {"control_characters": 1}
 
 
+def test_a_problem_of_a_pair_that_is_dropped_after_all_is_not_counted(place: Workplace) -> None:
+    bell = row(6, chosen=[{"role": "assistant", "content": "A bell: \x07"}])
+    (place.folder / "pairs.jsonl").write_bytes(json_lines([*ROWS, bell, bell, bell]))
+    said = place.succeed()
+    assert "7 pairs kept; dropped: 2 duplicate (rows 8, 9); kept with: 1 control characters" in said
+    assert place.source("raw")["kept_with"] == {"control_characters": 1}
+
+
 def test_unreadable_lines_are_tolerated_on_request(place: Workplace) -> None:
     (place.folder / "pairs.jsonl").write_bytes(json_lines(ROWS) + b"{\n")
     assert "Line 7 of pairs.jsonl is not a JSON object" in place.fail()

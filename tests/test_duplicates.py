@@ -31,6 +31,15 @@ def test_all_but_the_first_of_the_same_pairs_are_duplicates() -> None:
     assert ledger.rows.tolist() == [1, 2, 3, 4]
 
 
+def test_what_is_wrong_with_a_pair_by_itself_is_remembered() -> None:
+    ledger = Ledger()
+    one = pair("A?", "x", "y")
+    ledger.add(one, 0, 1, ["tie", "replacement_characters"])
+    ledger.add(one, 0, 2)
+    ledger.add(one, 0, 3, ["tie"])
+    assert list(ledger.problems()) == [(0, ["tie", "replacement_characters"]), (2, ["tie"])]
+
+
 def test_both_sides_of_a_contradiction_are_found() -> None:
     ledger = enter(
         pair("A?", "x", "y"), pair("A?", "y", "x"), pair("A?", "x", "y"), pair("B?", "x", "y")

@@ -79,7 +79,7 @@ def test_rating(value: object, number: float | None) -> None:
     assert rating(value) == number
 
 
-@pytest.mark.parametrize("value", ["4", True, float("inf"), [1.0]])
+@pytest.mark.parametrize("value", ["4", True, float("inf"), 10**400, [1.0]])
 def test_rating_that_is_no_number(value: object) -> None:
     with pytest.raises(UnusableError, match="rating_not_a_number"):
         rating(value)

@@ -191,6 +191,14 @@ def test_answer_about_calibration() -> None:
     assert tile(fair, fair, 2)["answer"] == "On average, yes"
 
 
+def test_a_model_that_was_chosen_by_these_pairs_is_said_to_be(html: str, pairs: Path) -> None:
+    told = "training chose the model by these very pairs"
+    assert told not in html
+    found, known = made_up(60), provenance_of()
+    chosen = replace(known, parameters=known.parameters | {"train": {"evaluate_steps": 5}})
+    assert told in render(PAGE, found, plots_of(found), pairs, chosen)
+
+
 def test_chosen_shares_are_told_as_they_are(pairs: Path) -> None:
     found = replace(made_up(60), confidence=0.975, similar_length=0.125)
     told = render(PAGE, found, plots_of(found), pairs, provenance_of()).replace("\xa0", " ")

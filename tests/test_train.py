@@ -308,6 +308,25 @@ def test_best_model_by_log_loss_is_kept_and_training_stops_early(
     assert np.log1p(np.exp(-margins)).mean() == pytest.approx(losses[best], rel=1e-4)
 
 
+@pytest.mark.slow
+def test_killed_after_it_stopped_early_it_stops_there_again(prepared: Path, tmp_path: Path) -> None:
+    settings = {"epochs": 12, "learning_rate": 5e-3, "evaluate_steps": 5, "patience": 2}
+    whole = copy(prepared, tmp_path / "whole", **settings)
+    finish(whole)
+    last = int(curve(whole)[-1]["step"])
+    folder = copy(prepared, tmp_path / "killed", **settings)
+    process = start(folder)
+    written = f".checkpoints/*/checkpoint-{last}/trainer_state.json"
+    while process.poll() is None and not list(folder.glob(written)):
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (folder / "data/model").exists()
+    assert "goes on from its checkpoint-" in finish(folder)
+    assert results(folder) == results(whole)
+
+
 def test_patience_without_looks_is_refused() -> None:
     values = yaml.safe_load((PROJECT / "params.yaml").read_text(encoding="utf-8"))["train"]
     with pytest.raises(ValidationError, match="patience counts looks, which evaluate_steps=0"):

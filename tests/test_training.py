@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,11 +13,14 @@ from datasets import Dataset
 from peft import PeftModel
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, TrainingArguments
+from transformers.trainer_utils import rotate_checkpoints
 from trl import RewardConfig
 
+from reward import training
 from reward.batching import Group
 from reward.catalogue import Lora
+from reward.checkpoints import latest
 from reward.losses import LOSSES, centring
 from reward.network import lora_config
 from reward.scoring import Scorer, open_model
@@ -132,6 +136,46 @@ def test_dropout_of_any_form_is_off(tmp_path: Path) -> None:
         make_trainer(tmp_path, network, groups, budget=budget).training_step(network, [*range(5)])
         gradients.append(gradient(network))
     assert (gradients[0] - gradients[1]).norm() < 1e-5 * gradients[0].norm()
+
+
+def test_one_process_uses_one_gpu_of_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_up = TrainingArguments.__dict__["_setup_devices"].func
+
+    def two_gpus(arguments: TrainingArguments) -> torch.device:
+        device = set_up(arguments)
+        arguments._n_gpu = 2
+        return device
+
+    stand_in = cached_property(two_gpus)
+    stand_in.__set_name__(TrainingArguments, "_setup_devices")
+    monkeypatch.setattr(TrainingArguments, "_setup_devices", stand_in)
+    network = random_network(SHARED["gpt2"])
+    trainer = make_trainer(tmp_path, network, random_groups((2,) * 8))
+    assert trainer.args.n_gpu == 1
+    assert "One of 2 GPUs is used" in caplog.text
+    assert np.isfinite(float(trainer.training_step(network, list(range(8)))))
+
+
+def test_a_checkpoint_is_complete_before_an_older_one_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is killed while it deletes one goes on from the newest."""
+    newest = []
+
+    def rotate(folder: str, *settings: Any) -> None:
+        newest.append(cast(Path, latest(Path(folder))).name)
+        rotate_checkpoints(folder, *settings)
+
+    monkeypatch.setattr(training, "rotate_checkpoints", rotate)
+    network = random_network(SHARED["gpt2"])
+    groups = random_groups((2,) * 8)
+    saving: dict[str, Any] = {"save_strategy": "steps", "save_steps": 1}
+    make_trainer(tmp_path, network, groups, batch_pairs=2, **saving).train()
+    assert newest == [f"checkpoint-{step}" for step in (1, 2, 3, 4)]
+    left = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert left == {"checkpoint-3", "checkpoint-4"}
 
 
 @pytest.mark.parametrize("where", ["forward", "backward"])

@@ -1,12 +1,14 @@
 """Other test sets: files of pairs that evaluate scores after the validation pairs."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import Field
 
 from reward.answers import PAIR, Question
@@ -14,7 +16,7 @@ from reward.catalogue import Dataset
 from reward.duplicates import Ledger
 from reward.intake import Intake, judge_repeats
 from reward.measures import Scored, score_table, summary
-from reward.preferences import Preference
+from reward.preferences import Preference, prompt_key
 from reward.quality import Quality
 from reward.reward_model import RewardModel
 from reward.rows import Tolerance
@@ -32,31 +34,41 @@ class Reading(Params):
 
 
 class OtherSet:
-    """A file of pairs, scored: `scores` has the columns of data/scores."""
+    """A file of pairs, scored.
 
-    def __init__(self, scores: pa.Table, counts: Mapping[str, Any]):
-        self.scores, self.counts = scores, counts
+    scores: with the columns of data/scores. counts: of its rows, as download counts them.
+    trained_on: how many of its pairs have a prompt of the training data.
+    """
+
+    def __init__(self, scores: pa.Table, counts: Mapping[str, Any], trained_on: int):
+        self.scores, self.counts, self.trained_on = scores, counts, trained_on
 
     def measure(self, confidence: float, calibration_bins: int) -> dict[str, Any]:
         """What is told of it under `also` in metrics/evaluate.json."""
         measured = summary(Scored.of(self.scores), confidence, calibration_bins)
-        return measured | {"rows": self.counts["rows"], "dropped": self.counts["dropped"]}
+        told = {"rows": self.counts["rows"], "dropped": self.counts["dropped"]}
+        return measured | told | {"prompt_in_training": self.trained_on}
 
 
 def score_also(
-    model: RewardModel, also: Mapping[str, str], sources: Path, reading: Reading
+    model: RewardModel, also: Mapping[str, str], sources: Path, reading: Reading, training: Path
 ) -> dict[str, OtherSet]:
     """Read and score each file of `also`, which names them; its pairs are held in memory.
 
     sources: the folder that all of them are in. Which rows give a pair is what download decides
-    (reward.intake).
+    (reward.intake). training: the file of the training pairs' texts.
 
     Raises InputError where a file is not in `sources`, cannot be read or has no valid pair.
     """
-    return {name: _score(model, name, source, sources, reading) for name, source in also.items()}
+    return {
+        name: _score(model, name, source, sources, reading, training)
+        for name, source in also.items()
+    }
 
 
-def _score(model: RewardModel, name: str, source: str, sources: Path, reading: Reading) -> OtherSet:
+def _score(
+    model: RewardModel, name: str, source: str, sources: Path, reading: Reading, training: Path
+) -> OtherSet:
     # Only what lies in this folder is a dependency of the stage: no other change would be seen.
     if not Path(source).resolve().is_relative_to(sources.resolve()):
         raise InputError(
@@ -89,4 +101,14 @@ def _score(model: RewardModel, name: str, source: str, sources: Path, reading: R
             "rejected_rating": pa.array([pair.rejected_rating for pair in pairs], pa.float64()),
         }
     )
-    return OtherSet(score_table(table, rewards), intake.tally.counts())
+    trained_on = _with_a_prompt_of(training, pairs)
+    return OtherSet(score_table(table, rewards), intake.tally.counts(), trained_on)
+
+
+def _with_a_prompt_of(training: Path, pairs: Sequence[Preference]) -> int:
+    left = Counter(prompt_key(pair.prompt) for pair in pairs)
+    found = 0
+    for batch in pq.ParquetFile(training).iter_batches(columns=["prompt"]):
+        for prompt in batch["prompt"].to_pylist():
+            found += left.pop(prompt_key((turn["role"], turn["content"]) for turn in prompt), 0)
+    return found

@@ -26,10 +26,12 @@ def model_card(
     measured: Mapping[str, Any],
     provenance: Provenance,
     carried: Carried,
+    model: Path,
 ) -> str:
     """The text of a README.md with metadata, which begins with a line of three dashes.
 
     template: of the text below the metadata. measured: the content of metrics/evaluate.json.
+    model: the model's folder; by its hash reward.publish knows whose card it is.
     """
     dataset, backbone, parameters = provenance.dataset, provenance.backbone, provenance.parameters
     name = f"{parameters['backbone']}-{parameters['dataset']}-reward"
@@ -49,8 +51,9 @@ def model_card(
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 Markdown; no text of the data is in it
+        autoescape=False,  # noqa: S701 Markdown; no text of the data is in it but names
     )
+    environment.filters["inline"] = _inline
     body = environment.from_string(template.read_text(encoding="utf-8")).render(
         name=name,
         measured=measured,
@@ -61,6 +64,7 @@ def model_card(
         parameters=parameters,
         flat=_flat({key: parameters[key] for key in parameters if key not in WITHOUT_EFFECT}),
         carried=carried,
+        model_hash=provenance.hashes[model.as_posix()],
     )
     # Parsed, so that metadata which the hub could not read is an error here.
     return str(ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{body}"))
@@ -107,8 +111,12 @@ def _accuracies(measured: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any
         ("bag of words", measured["bag_of_words"]),
         ("the longer answer wins", measured["longer_wins"]),
         ("the shorter answer wins", measured["shorter_wins"]),
-        *((f"this model on {name}", part) for name, part in measured["also"].items()),
     ]
+
+
+def _inline(name: str) -> str:
+    """A name for a span of code: a repository's files may call a split as they like."""
+    return " ".join(name.replace("`", "'").split())
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

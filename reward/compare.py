@@ -41,8 +41,11 @@ def main() -> None:
     parser.add_argument("--intersection", action="store_true", help="use the common pairs only")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
-    if not 0 < options.confidence < 1 or options.resamples < 1 or options.top < 0:
-        parser.error("--confidence is between 0 and 1, --resamples at least 1, --top at least 0")
+    least = min(options.top, options.seed, options.resamples - 1)
+    if not 0 < options.confidence < 1 or least < 0:
+        parser.error(
+            "--confidence is between 0 and 1, --resamples at least 1, --top and --seed at least 0"
+        )
     try:
         a = read_scores(options.rev_a, options.scores)
         b = read_scores(options.rev_b, options.scores)

@@ -25,6 +25,14 @@ COLUMNS = ["pair_id", "prompt", "chosen", "rejected", "chosen_rating", "rejected
 # Joiners shape words and emoji, and lines must end somewhere.
 _KEPT = "\n\t\u200c\u200d"
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+# Letters and marks that are drawn as nothing (Unicode's DerivedCoreProperties.txt, which calls them
+# Default_Ignorable_Code_Point); U+FE0E and U+FE0F, which choose between text and emoji, stay.
+_IGNORABLE = {
+    *(0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0),
+    *range(0x180B, 0x1810),
+    *range(0xFE00, 0xFE0E),
+    *range(0xE0000, 0xE1000),
+}
 _ESCAPED = {character: len(str(escape(character))) for character in "&<>'\""}
 
 
@@ -132,13 +140,16 @@ def _size(text: str) -> int:
 
 
 def visible(text: str) -> str:
-    """A text with its control, format and direction characters spelled out as ⟨U+202E⟩.
+    """A text with what cannot be seen, or steers the reading, spelled out as ⟨U+202E⟩.
 
     They can reorder or hide what a reader sees. Tabs, line ends and joiners stay.
     """
     return "".join(
-        f"⟨U+{ord(character):04X}⟩"
-        if character not in _KEPT and unicodedata.category(character) in _UNSEEN
-        else character
-        for character in text
+        f"⟨U+{ord(character):04X}⟩" if _is_unseen(character) else character for character in text
     )
+
+
+def _is_unseen(character: str) -> bool:
+    if ord(character) in _IGNORABLE:
+        return True
+    return character not in _KEPT and unicodedata.category(character) in _UNSEEN

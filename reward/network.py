@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, TaskType
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel, set_seed
 from transformers.pytorch_utils import Conv1D
@@ -42,7 +43,7 @@ def build_network(backbone: Path, seed: int, dtype: torch.dtype) -> PreTrainedMo
         return AutoModelForSequenceClassification.from_pretrained(
             weights, config=config, dtype=dtype, trust_remote_code=False, local_files_only=True
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(
             f"transformers makes no sequence classifier of the backbone in {backbone} "
             f"({first_line(error)}): choose another backbone."

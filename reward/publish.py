@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from reward.provenance import dvc_hash
 from reward.stage import InputError, whole
 
 
@@ -35,11 +36,14 @@ def main() -> None:
 def publish(folder: Path, model: Path, card: Path) -> None:
     """Copy a model's folder to a new one, with its card as README.md.
 
-    Raises InputError where model or card are missing and where the folder is there already.
+    Raises InputError where model or card are missing, where the card is of another model and where
+    the folder is there already.
     """
     for path, stage in ((model / "config.json", "train"), (card, "evaluate")):
         if not path.is_file():
             raise InputError(f"{path} is missing, which the stage {stage} writes: run `dvc repro`.")
+    if dvc_hash(model) not in card.read_text(encoding="utf-8"):
+        raise InputError(f"{card} tells of another model than {model} holds: run `dvc repro`.")
     if folder.exists():
         raise InputError(f"{folder} is there already: name a new folder, or remove it first.")
     with whole(folder) as partial:

@@ -22,7 +22,7 @@ from reward.measures import Array, Scored, credit, mcnemar, preference
 from reward.provenance import Provenance, facts, quality
 from reward.wording import grouped, number, p_value, percent, setting
 
-MOST_POINTS = 300  # of a plot, evenly spaced: a long run has a step for every pixel and more
+MOST_POINTS = 300  # of a kind in a plot, evenly spaced: a long run has a step for every pixel
 
 # What Vega draws with on the left is what the style sheet knows on the right, so that one picture
 # does for light and dark. A template's own colours are these two.
@@ -183,9 +183,16 @@ def subsets(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def other_sets(evidence: Evidence) -> list[dict[str, Any]]:
-    """Accuracy on each set of `evaluate.also`, and how often the longer answer wins there."""
+    """Accuracy on each set of `evaluate.also`, how often the longer answer wins there, and how
+    many pairs have a prompt of the training data.
+    """
     return [
-        {"name": name, **_estimate(part), "longer_wins": part["longer_wins"]["accuracy"]}
+        {
+            "name": name,
+            **_estimate(part),
+            "longer_wins": part["longer_wins"]["accuracy"],
+            "trained_on": part["prompt_in_training"],
+        }
         for name, part in evidence.measured["also"].items()
     ]
 
@@ -294,8 +301,10 @@ def _interval(row: dict[str, Any]) -> str:
 
 def draw(plot: Plot) -> str:
     """A plot as SVG without a background, in the colours that the page's style sheet names."""
-    step = -(-plot.table.num_rows // MOST_POINTS)
-    rows = [{**row, "rev": "workspace"} for row in plot.table.to_pylist()[::step]]
+    rows = [{**row, "rev": "workspace"} for row in plot.table.to_pylist()]
+    steps = [row for row in rows if row.get("split") != "validation"]
+    looks = [row for row in rows if row.get("split") == "validation"]  # few between many steps
+    rows = [row for part in (steps, looks) for row in part[:: -(-len(part) // MOST_POINTS) or 1]]
     renderer = VegaRenderer(
         rows, plot.name, template=plot.template.stem, template_dir=str(plot.template.parent)
     )

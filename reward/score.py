@@ -60,6 +60,10 @@ def main() -> None:
     except InputError as error:
         print(f"score: {error}", file=sys.stderr)
         sys.exit(2)
+    except PermissionError as error:
+        told = f"{error.filename} may not be opened: change that or name another place."
+        print(f"score: {told}", file=sys.stderr)
+        sys.exit(2)
     print(f"score: {read:,} rows, {written:,} scored", file=sys.stderr)
     sys.exit(0 if read == written > 0 else 1 if written else 2)
 
@@ -131,6 +135,8 @@ def _score_files(options: argparse.Namespace) -> tuple[int, int]:
         )
     if options.input and not options.input.is_file():
         raise InputError(f"{options.input} is no file: name one, or give the rows on stdin.")
+    if options.output and options.output.is_dir():
+        raise InputError(f"{options.output} is a folder: name a file in it.")
     model = RewardModel.open(
         options.model, max_length=options.max_length, prompt_floor=options.prompt_floor
     )
@@ -250,8 +256,11 @@ def _batches(path: Path, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
 def _parquet(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
-    except pa.ArrowInvalid:
-        raise InputError(f"{path} is no Parquet file: name one, or JSON lines.") from None
+    except (pa.ArrowException, OSError) as error:
+        reason = first_line(error)
+        raise InputError(
+            f"{path} cannot be read as Parquet ({reason}): name a Parquet file, or JSON lines."
+        ) from None
 
 
 if __name__ == "__main__":

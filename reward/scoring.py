@@ -12,6 +12,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from tqdm import tqdm
@@ -22,7 +23,7 @@ from reward.batching import Group, micro_batches, shares
 from reward.devices import precision
 from reward.layers import fuse_gelu, last_feed_forward, only_scored
 from reward.packing import Kept, Layout, laid_out, scored_position
-from reward.stage import InputError
+from reward.stage import InputError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ class Scorer:
     def share_prefixes(self, groups: Sequence[Group]) -> bool:
         """Compute shared prefixes once from now on, if that gives this network's own rewards.
 
-        Both forward passes are run on the shortest, the median and the longest of `groups`.
+        Both forward passes are run on the shortest, the median and the longest of `groups`, each
+        answer alone and all in one row.
         Encoders, recurrent layers and networks that do not take their attention from transformers'
         interface keep padded rows, and one logged sentence says so.
         """
@@ -70,17 +72,17 @@ class Scorer:
             return False
         by_length = sorted(groups, key=lambda group: group.shared_tokens)
         few = [by_length[i] for i in (0, len(groups) // 2, -1)]
-        few = [Group.of(group.sequences[:2]) for group in few]  # many answers are many padded rows
-        with torch.no_grad():
-            padded = torch.cat([self(self.network, [group]) for group in few])
-            if self._rewards.dim() != 3:
-                return self._padded("it rewards whole rows")
-            self._switch(True)
-            try:
-                shared = self(self.network, few)
-            except (AttributeError, TypeError) as error:  # it knows no position_ids, for one
-                return self._padded(f"its forward pass is of another form ({error})")
-        difference = float((padded - shared).abs().max() / padded.abs().max().clamp(min=1e-6))
+        few = [Group.of(group.sequences[:2]) for group in few]
+        alone = [Group((sequence,), 0) for group in few for sequence in group.sequences]
+        own = np.concatenate(self.score(alone, 1, None))
+        if self._rewards.dim() != 3:
+            return self._padded("it rewards whole rows")
+        self._switch(True)
+        try:
+            shared = np.concatenate(self.score(few, self.cost(few), None))
+        except (AttributeError, TypeError) as error:  # it knows no position_ids, for one
+            return self._padded(f"its forward pass is of another form ({error})")
+        difference = float(np.abs(own - shared).max() / max(np.abs(own).max(), 1e-6))
         device = self.network.device.type
         dtype = self.network.dtype
         if torch.is_autocast_enabled(device):
@@ -134,6 +136,8 @@ class Scorer:
                 model(input_ids=layout.input_ids, position_ids=layout.position_ids, use_cache=False)
             return self._rewards[0, layout.ends, 0]
         sequences = [sequence for group in groups for sequence in group.sequences]
+        if self.pad_token_id is None and len(sequences) > 1:  # transformers takes no two such rows
+            return torch.cat([self(model, [Group((sequence,), 0)]) for sequence in sequences])
         lengths = [len(sequence) for sequence in sequences]
         rows = np.full((len(sequences), max(lengths)), self.pad_token_id or 0, dtype=np.int64)
         for row, sequence in zip(rows, sequences, strict=True):
@@ -170,7 +174,7 @@ class Scorer:
                     raise
                 rewards = None
             if rewards is None:  # out of the handler, which holds on to what the pass has left
-                budget = self._most = self._smaller_budget(chosen, budget)
+                budget = self._most = min(self._most, self._smaller_budget(chosen, budget))
                 left = [i for batch in batches for i in batch]
                 cut = self.micro_batches([groups[i] for i in left], budget)
                 batches = deque([left[i] for i in batch] for batch in cut)
@@ -184,7 +188,8 @@ class Scorer:
         """For groups that did not fit into memory: half of what they take."""
         clear_device_cache(garbage_collection=True)
         longest = max(len(sequence) for group in groups for sequence in group.sequences)
-        if budget < longest:  # so it has been alone already
+        pieces = [piece for group in groups for piece in group.pieces(budget)]
+        if len(groups) == 1 and all(len(piece.sequences) == 1 for piece in pieces):
             raise InputError(
                 f"an answer of {longest} tokens with its prompt does not fit into memory: lower "
                 f"max_length or choose a smaller backbone."
@@ -275,13 +280,19 @@ def open_model(folder: Path, device: torch.device) -> PreTrainedModel:
             f"{folder} has no config.json: name the folder of a model, such as the one that train "
             f"wrote."
         )
-    network, loading = AutoModelForSequenceClassification.from_pretrained(
-        folder,
-        dtype=precision(device).frozen,
-        trust_remote_code=False,
-        local_files_only=True,
-        output_loading_info=True,
-    )
+    try:
+        network, loading = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            dtype=precision(device).frozen,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise InputError(
+            f"{folder} holds no sequence classifier that can be opened ({first_line(error)}): name "
+            f"the folder of a model, such as the one that train wrote."
+        ) from None
     if loading["missing_keys"] or network.config.num_labels != 1:
         raise InputError(
             f"{folder} is no reward model ({network.config.num_labels} labels, weights missing: "

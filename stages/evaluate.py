@@ -23,7 +23,7 @@ from reward.provenance import Provenance, dvc_hash, loaded_code
 from reward.report import Evidence, Plot, render
 from reward.reward_model import RewardModel
 from reward.scoring import score_everywhere
-from reward.stage import Params, run, whole, write_json
+from reward.stage import Params, Seed, run, whole, write_json
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -60,7 +60,7 @@ class EvaluateParams(Params):
     backbones: dict[str, dict[str, Any]]
     download: Reading
     max_length: int
-    seed: int
+    seed: Seed
     split: dict[str, Any]
     tokenize: dict[str, Any]
     train: dict[str, Any]
@@ -107,7 +107,7 @@ def evaluate(
     groups = read_groups(table)
     opened.scorer.share_prefixes(groups)
     rewards = np.stack(score_everywhere(opened.scorer, groups, opened.budget, "evaluate"))
-    others = score_also(opened, settings.also, sources, params.download)
+    others = score_also(opened, settings.also, sources, params.download, splits / "train.parquet")
     if not state.is_main_process:
         return
     table = score_table(table, rewards)
@@ -171,7 +171,7 @@ def evaluate(
         html = render(page, evidence, plots, splits / "validation.parquet", provenance)
         partial.write_text(html, encoding="utf-8")
     with whole(card) as partial:
-        text = model_card(page / "model_card.md", measured, provenance, opened.carried)
+        text = model_card(page / "model_card.md", measured, provenance, opened.carried, model)
         partial.write_text(text, encoding="utf-8")
 
 

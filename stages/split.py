@@ -18,7 +18,7 @@ from reward.buckets import dealt
 from reward.near_duplicates import Index, Signatures, signatures
 from reward.preferences import SCHEMA, prompt_key
 from reward.quality import Action
-from reward.stage import InputError, Params, run, whole, write_json
+from reward.stage import InputError, Params, Seed, run, whole, write_json
 
 SIDES = ("train", "validation")
 # Only pair_id matters where duplicates are not kept.
@@ -42,7 +42,7 @@ class Split(Params):
 class SplitParams(Params):
     """What split reads from params.yaml."""
 
-    seed: int
+    seed: Seed
     split: Split
 
 

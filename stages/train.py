@@ -23,7 +23,7 @@ from reward.checkpoints import checkpoint_folder, latest
 from reward.devices import TokenBudget, best_device, precision
 from reward.losses import LOSSES, check_gaps
 from reward.network import build_network, lora_config
-from reward.stage import Params, pick, remove, run, whole, write_json
+from reward.stage import Params, Seed, pick, remove, run, whole, write_json
 from reward.tokenizer import open_tokenizer, save_tokenizer
 from reward.training import PairTrainer, Steps
 
@@ -58,7 +58,7 @@ class Train(Params):
 class TrainParams(Params):
     """What train reads of params.yaml."""
 
-    seed: int
+    seed: Seed
     backbone: str
     backbones: dict[str, Backbone]
     train: Train

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, pipeline
 
 from reward.card import METRICS, model_card
 from reward.carried import Carried
-from reward.provenance import Provenance
+from reward.provenance import Provenance, dvc_hash
 from reward.publish import publish
 from reward.stage import InputError
 from tests.models import make_model
@@ -49,12 +49,16 @@ def provenance(commit: str | None) -> Provenance:
             "train": {"epochs": 3, "learning_rate": None, "evaluate_steps": 0},
             "evaluate": {"confidence": 0.975},
         },
-        hashes={},
+        hashes={"data/model": "0123.dir"},
     )
 
 
+def told(known: Provenance, **changes: Any) -> str:
+    return model_card(TEMPLATE, MEASURED | changes, known, CARRIED, Path("data/model"))
+
+
 def card(commit: str | None = None, **changes: Any) -> ModelCard:
-    text = model_card(TEMPLATE, MEASURED | changes, provenance(commit), CARRIED)
+    text = told(provenance(commit), **changes)
     assert text.startswith("---\n")
     assert "None" not in text
     return ModelCard(text)
@@ -90,11 +94,12 @@ def test_only_what_the_hub_has_is_linked() -> None:
 
 
 def test_other_test_sets_are_results_of_their_own() -> None:
-    other = {name: MEASURED[name] for name in METRICS} | PART | {"accuracy": 0.8}
+    other = {name: MEASURED[name] for name in METRICS} | PART
+    other |= {"accuracy": 0.8, "prompt_in_training": 7}
     found = card(also={"bench": other})
     results = [r for r in metadata(found).eval_results or [] if r.dataset_type == "also-bench"]
     assert [r.metric_value for r in results] == [0.8, 0.55, 0.19, 0.03]
-    assert "| this model on bench | 0.800 | 0.650 to 0.750 |" in found.text
+    assert "| bench | 400 | 0.800 | 0.650 to 0.750 | 7 |" in found.text
 
 
 def test_text_tells_baselines_data_parameters_and_limits() -> None:
@@ -110,16 +115,24 @@ def test_text_tells_baselines_data_parameters_and_limits() -> None:
 
 
 def test_a_model_that_was_chosen_by_these_pairs_is_said_to_be() -> None:
-    told = "Training chose the model by these pairs"
-    assert told not in card().text
+    sentence = "Training chose the model by these pairs"
+    assert sentence not in card().text
     known = provenance(None)
     chosen = replace(known, parameters=known.parameters | {"train": {"evaluate_steps": 5}})
-    assert told in model_card(TEMPLATE, MEASURED, chosen, CARRIED)
+    assert sentence in told(chosen)
+
+
+def test_a_repositorys_names_stay_names() -> None:
+    known = provenance("c0ffee")
+    known.dataset["sources"]["mine"]["split"] = "x`; [fixed](https://example.org)\n# News"
+    assert "split `x'; [fixed](https://example.org) # News`, commit" in told(known)
 
 
 def test_published_folder_holds_all_and_opens(tmp_path: Path) -> None:
     model = make_model(tmp_path / "model")
-    (tmp_path / "card.md").write_text(str(card()), encoding="utf-8")
+    known = provenance(None)
+    known.hashes["data/model"] = dvc_hash(model)
+    (tmp_path / "card.md").write_text(told(known), encoding="utf-8")
     folder = tmp_path / "published"
     publish(folder, model, tmp_path / "card.md")
     assert {f.name for f in folder.iterdir()} == {f.name for f in model.iterdir()} | {"README.md"}
@@ -129,6 +142,9 @@ def test_published_folder_holds_all_and_opens(tmp_path: Path) -> None:
     assert AutoTokenizer.from_pretrained(folder).chat_template
     with pytest.raises(InputError, match="is there already"):
         publish(folder, model, tmp_path / "card.md")
+    (tmp_path / "card.md").write_text(str(card()), encoding="utf-8")
+    with pytest.raises(InputError, match="tells of another model than"):
+        publish(tmp_path / "other", model, tmp_path / "card.md")
 
 
 def test_publishing_needs_what_the_stages_write(tmp_path: Path) -> None:

@@ -169,7 +169,9 @@ def test_a_revision_without_scores_is_one_sentence(project, call, arguments, sen
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("wrong", [("--confidence", "95"), ("--resamples", "0"), ("--top", "-1")])
+@pytest.mark.parametrize(
+    "wrong", [("--confidence", "95"), ("--resamples", "0"), ("--top", "-1"), ("--seed", "-1")]
+)
 def test_values_out_of_range_are_refused(wrong, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["compare", "HEAD", *wrong])
     with pytest.raises(SystemExit) as end:

@@ -60,6 +60,11 @@ def test_an_excerpt_is_the_longest_beginning_that_fits(text: str, limit: int) ->
         assert bytes_as_html(visible(text[: kept + 1])) > limit
 
 
+def test_letters_that_are_drawn_as_nothing_are_spelled_out() -> None:
+    assert visible("a\u3164b\U000e0101c\ufe01") == "a⟨U+3164⟩b⟨U+E0101⟩c⟨U+FE01⟩"
+    assert visible("❤\ufe0f e\u0301") == "❤\ufe0f e\u0301"  # an emoji and an accent
+
+
 def test_a_long_text_is_folded() -> None:
     piece = excerpt("x" * 1000, 900)
     assert (len(piece.head), len(piece.rest), piece.lost) == (700, 200, 100)

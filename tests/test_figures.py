@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from hypothesis.extra import numpy as arrays
 
 from reward.figures import accuracy_by_gap, margins, reliability, reward_length
 from reward.measures import Scored, calibration_error, credit
+from reward.report import Plot
+from reward.report import draw as svg_of
 
 TEMPLATES = Path(__file__).parent.parent / ".dvc" / "plots"
 LN3 = math.log(3)  # the margin at which the chosen response has probability 3/4
@@ -173,6 +176,25 @@ def test_templates_draw_every_row_of_every_revision(name, revisions):
     assert svg.count(f'aria-roledescription="{kind}"') == expected
     assert "NaN" not in svg
     assert all(f">{revision}<" in svg for revision in revisions)
+
+
+def test_looks_at_the_validation_pairs_are_dots_and_not_part_of_the_lines():
+    steps = [{"step": step, "split": "train", "loss": 1.0, "accuracy": 0.5} for step in range(9)]
+    looks = [
+        {"step": step, "split": "validation", "loss": loss, "accuracy": 0.6}
+        for step, loss in ((3, 40.0), (6, 50.0))
+    ]
+    plot = Plot("train_curve", pa.Table.from_pylist(steps + looks), TEMPLATES / "train_curve.json")
+    svg = svg_of(plot)
+    assert svg.count('aria-roledescription="point"') == 4  # two looks, of two measures
+    assert svg.count('aria-roledescription="line mark"') == 4
+    (path, *_) = re.findall(r'aria-roledescription="line mark"[^>]* d="([^"]*)"', svg)
+    heights = {point.split(",")[1] for point in re.findall(r"[ML]([^ML]+)", path)}
+    assert len(heights) == 1  # a mean of both would not be level
+    many = [{**steps[0], "step": step} for step in range(3000)]
+    looks = [{**looks[0], "step": step} for step in range(1, 3000, 100)]
+    plot = Plot("train_curve", pa.Table.from_pylist(many + looks), TEMPLATES / "train_curve.json")
+    assert svg_of(plot).count('aria-roledescription="point"') == 2 * len(looks)
 
 
 def test_tables_do_not_depend_on_the_order_of_the_pairs():

@@ -118,7 +118,8 @@ def test_pairs_without_ratings_or_correlation_have_a_page(tmp_path: Path) -> Non
 
 def test_other_test_sets_have_a_table_of_their_own(pairs: Path, html: str) -> None:
     found, other = made_up(60), made_up(9)
-    found = evidence(found.scored, found.bag_of_words, tricky=summary(other.scored, 0.95, 10))
+    told = summary(other.scored, 0.95, 10) | {"prompt_in_training": 4}
+    found = evidence(found.scored, found.bag_of_words, tricky=told)
     page = render(PAGE, found, plots_of(found), pairs, provenance_of())
     row = re.search(r"<th scope=\"row\">tricky</th>(.*?)</tr>", page, re.DOTALL)
     assert row is not None
@@ -128,6 +129,7 @@ def test_other_test_sets_have_a_table_of_their_own(pairs: Path, html: str) -> No
         f"{100 * known['accuracy']:.1f}",
         f"{100 * known['longer_wins']['accuracy']:.1f}",
     ]
+    assert re.findall(r"<td class=\"figure\">(\d+)</td>", row[1]) == ["9", "4"]
     assert "Other test sets" not in html
 
 

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -274,6 +275,17 @@ def test_a_folder_without_a_trained_head_is_refused(folder: Path, tmp_path: Path
         open_model(tmp_path, torch.device("cpu"))
 
 
+def test_a_folder_whose_weights_cannot_be_read_is_refused(folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(folder, model)
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    for _ in ("cut short", "missing"):
+        with pytest.raises(InputError, match="holds no sequence classifier that can be opened"):
+            open_model(model, torch.device("cpu"))
+        weights.unlink(missing_ok=True)
+
+
 def filtered(arguments: list[str], text: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """`python -m reward.score`, as a process."""
     return subprocess.run(
@@ -348,8 +360,21 @@ def test_files_that_end_early_are_one_sentence(
     for name in ("parquet", "jsonl.gz"):
         assert status(monkeypatch, folder, "--input", f"in.{name}", "--output", f"o.{name}") == 2
         said = capsys.readouterr().err
-        assert "write it again." in said or "is no Parquet file" in said
+        assert "write it again." in said or "cannot be read as Parquet" in said
         assert not (tmp_path / f"o.{name}").exists()
+
+
+def test_a_folder_is_no_output_and_keeps_what_it_holds(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "in.jsonl").write_text('{"prompt": "Hi", "response": "Hello"}\n')
+    arguments = ("--input", tmp_path / "in.jsonl", "--output", tmp_path)
+    assert status(monkeypatch, folder, *arguments) == 2
+    assert "is a folder: name a file in it." in capsys.readouterr().err
+    assert (tmp_path / "in.jsonl").exists()
 
 
 def test_a_length_beyond_the_models_positions_is_refused(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """reward/scoring.py: a score does not depend on batch, padding, order or number of processes."""
 
 import re
+from copy import deepcopy
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -114,16 +115,17 @@ def fits(network: PreTrainedModel, tokens: int) -> None:
 def test_out_of_memory_less_is_computed_at_once(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    scorer = scorer_of(name)
-    reference = scorer.score(GROUPS, 10**6, None)
+    reference = scorer_of(name).score(GROUPS, 10**6, None)
     caplog.clear()
+    scorer = Scorer(random_network(ALL[name]))
     fits(scorer.network, 90)
+    assert scorer.share_prefixes(GROUPS) is (name in SHARED)
     with tqdm(total=len(GROUPS), disable=False, file=StringIO()) as bar:
         scores = scorer.score(GROUPS, 10**6, bar)
         assert bar.n == len(GROUPS)
     for one, other in zip(scores, reference, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=2e-6)
-    told = [int(re.findall("at most ([0-9]+) tokens", line)[0]) for line in caplog.messages]
+    told = [int(tokens) for tokens in re.findall("at most ([0-9]+) tokens", caplog.text)]
     assert len(told) > 1
     assert told == sorted(told, reverse=True)
     caplog.clear()
@@ -138,6 +140,24 @@ def test_an_answer_that_does_not_fit_into_memory_is_told() -> None:
     fits(scorer.network, longest - 1)
     with pytest.raises(InputError, match=f"an answer of {longest} tokens with its prompt"):
         scorer.score(alone, 10**6, None)
+
+
+def test_a_pair_too_long_for_memory_is_told_before_the_work() -> None:
+    network = random_network(SHARED["gpt2"])
+    fits(network, 40)
+    with pytest.raises(InputError, match="tokens with its prompt does not fit into memory"):
+        Scorer(network).share_prefixes(GROUPS)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt-neo"])
+def test_no_padding_token_is_needed(name: str) -> None:
+    expected = scorer_of(name).score(GROUPS, 10**6, None)
+    config = deepcopy(ALL[name])
+    config.pad_token_id = None
+    scorer = Scorer(random_network(config))
+    assert scorer.share_prefixes(GROUPS) is (name in SHARED)
+    for one, other in zip(scorer.score(GROUPS, 10**6, None), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=2e-6)
 
 
 def test_another_failure_is_not_taken_for_lack_of_memory() -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,22 @@ def finish(folder: Path, *launcher: str) -> str:
     return errors
 
 
+def kill(folder: Path, ready: Callable[[], bool]) -> None:
+    """Start the stage and kill it as soon as it is `ready`."""
+    process = start(folder)
+    while process.poll() is None and not ready():
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (folder / "data/model").exists()
+
+
+def kill_after(folder: Path, steps: int) -> None:
+    (folder / "metrics/train_curve.csv").unlink(missing_ok=True)  # as DVC does before a stage
+    kill(folder, lambda: rows_of(folder) >= steps)
+
+
 def results(folder: Path) -> dict[str, bytes]:
     files = [*(folder / "data/model").iterdir(), *(folder / "metrics").iterdir()]
     return {file.name: file.read_bytes() for file in files}
@@ -173,16 +190,8 @@ def test_killed_and_started_again_gives_the_same_bytes(
     folder = copy(prepared, tmp_path / "killed")
     steps = len(curve(trained))
     draw = np.random.default_rng(5)
-    went_on = []
     for after in sorted(draw.choice(np.arange(1, steps - 2), 3, replace=False)):
-        process = start(folder)
-        while process.poll() is None and rows_of(folder) < after:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        _, errors = process.communicate()
-        went_on.append("goes on from its checkpoint" in errors)
-        assert process.returncode == -signal.SIGKILL
-        assert not (folder / "data/model").exists()
+        kill_after(folder, after)
     errors = finish(folder)
     assert "goes on from its checkpoint-" in errors
     assert results(folder) == results(trained)
@@ -236,12 +245,7 @@ def test_killed_adapters_go_on_with_the_same_bytes(
 ) -> None:
     before, done = adapted
     folder = copy(before, tmp_path / "killed")
-    process = start(folder)
-    while process.poll() is None and rows_of(folder) < 10:
-        time.sleep(0.005)
-    process.kill()
-    process.communicate()
-    assert not (folder / "data/model").exists()
+    kill_after(folder, 10)
     assert "goes on from its checkpoint-" in finish(folder)
     assert results(folder) == results(done)
 
@@ -249,11 +253,7 @@ def test_killed_adapters_go_on_with_the_same_bytes(
 @pytest.mark.slow
 def test_another_value_takes_up_no_checkpoint(prepared: Path, tmp_path: Path) -> None:
     folder = copy(prepared, tmp_path / "killed")
-    process = start(folder)
-    while process.poll() is None and rows_of(folder) < 10:
-        time.sleep(0.005)
-    process.kill()
-    process.communicate()
+    kill_after(folder, 10)
     assert list((folder / ".checkpoints").glob("*/checkpoint-*"))
     params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
     params["train"]["weight_decay"] = 0.02
@@ -315,14 +315,8 @@ def test_killed_after_it_stopped_early_it_stops_there_again(prepared: Path, tmp_
     finish(whole)
     last = int(curve(whole)[-1]["step"])
     folder = copy(prepared, tmp_path / "killed", **settings)
-    process = start(folder)
     written = f".checkpoints/*/checkpoint-{last}/trainer_state.json"
-    while process.poll() is None and not list(folder.glob(written)):
-        time.sleep(0.001)
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert not (folder / "data/model").exists()
+    kill(folder, lambda: bool(list(folder.glob(written))))
     assert "goes on from its checkpoint-" in finish(folder)
     assert results(folder) == results(whole)
 

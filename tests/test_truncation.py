@@ -1,5 +1,7 @@
 """reward/truncation.py: the rule by hand, and what it promises."""
 
+from typing import Any
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,16 +65,16 @@ def test_a_short_prompt_is_not_padded_to_the_floor() -> None:
 
 
 sequences = st.lists(st.integers(0, 3), max_size=30).map(lambda numbers: ids(*numbers))
+any_cut: dict[str, Any] = {
+    "prompt": sequences,
+    "chosen": sequences,
+    "rejected": sequences,
+    "budget": st.integers(2, 60),
+    "floor": st.floats(0, 1, exclude_max=True),
+}
 
 
-@given(
-    prompt=sequences,
-    shared=sequences,
-    chosen=sequences,
-    rejected=sequences,
-    budget=st.integers(2, 60),
-    floor=st.floats(0, 1, exclude_max=True),
-)
+@given(shared=sequences, **any_cut)
 def test_truncation_keeps_its_promises(
     prompt: np.ndarray,
     shared: np.ndarray,
@@ -106,13 +108,7 @@ def test_truncation_keeps_its_promises(
         assert len(after.prompt) >= kept
 
 
-@given(
-    prompt=sequences,
-    chosen=sequences,
-    rejected=sequences,
-    budget=st.integers(2, 60),
-    floor=st.floats(0, 1, exclude_max=True),
-)
+@given(**any_cut)
 def test_swapping_the_sides_swaps_the_result(
     prompt: np.ndarray, chosen: np.ndarray, rejected: np.ndarray, budget: int, floor: float
 ) -> None:
@@ -122,13 +118,7 @@ def test_swapping_the_sides_swaps_the_result(
     )
 
 
-@given(
-    prompt=sequences,
-    chosen=sequences,
-    rejected=sequences,
-    budget=st.integers(2, 60),
-    floor=st.floats(0, 1, exclude_max=True),
-)
+@given(**any_cut)
 def test_a_response_alone_is_cut_like_the_longer_of_a_pair(
     prompt: np.ndarray, chosen: np.ndarray, rejected: np.ndarray, budget: int, floor: float
 ) -> None:

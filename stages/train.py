@@ -3,7 +3,7 @@
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Literal, Self, cast
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -115,7 +115,7 @@ def train(
         print(f"train: a run that was cut off goes on from its {start.name}", file=sys.stderr)
     trainer.train(resume_from_checkpoint=str(start) if start else None)
     with whole(model) if state.is_main_process else nullcontext(model) as folder:
-        _save(trainer, tokenizer, folder, merge=entry.lora is not None)
+        _save(trainer, tokenizer, folder)
         if state.is_main_process:
             known, pairs = table.schema.metadata, settings.normalise_pairs
             carry(folder, known, groups, pairs=pairs, seed=params.seed, budget=trainer.budget)
@@ -161,16 +161,16 @@ def _arguments(
     )
 
 
-def _save(
-    trainer: PairTrainer, tokenizer: PreTrainedTokenizerBase, folder: Path, merge: bool
-) -> None:
+def _save(trainer: PairTrainer, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write a standard checkpoint: one model without adapters, and its tokenizer."""
-    if merge:
-        adapted = cast(PeftModel, trainer.model)
-        if not trainer.is_fsdp_enabled:
-            adapted.cpu()  # in float32 a device may not hold what it could train in 16 bits
-        trainer.model = adapted.float().merge_and_unload()  # float32: no update is rounded away
-    trainer.save_model(str(folder))  # in every process: with FSDP each brings its part
+    sharded = trainer.is_fsdp_enabled  # each process has a part of the weights
+    if not (sharded or trainer.args.should_save):
+        return
+    if isinstance(trainer.model, PeftModel):
+        # float32, in which no update is rounded away, may not fit where 16 bits were trained.
+        adapted = trainer.model if sharded else trainer.model.cpu()
+        trainer.model = adapted.float().merge_and_unload()
+    trainer.save_model(str(folder))
     if trainer.args.should_save:
         save_tokenizer(tokenizer, folder)
         (folder / "training_args.bin").unlink()  # a pickle, and of no use to a user

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from reward.answers import PAIR, Question
@@ -16,7 +15,7 @@ from reward.catalogue import Dataset
 from reward.duplicates import Ledger
 from reward.intake import Intake, judge_repeats
 from reward.measures import Scored, score_table, summary
-from reward.preferences import Preference, prompt_key
+from reward.preferences import Preference, prompt_key, prompt_keys
 from reward.quality import Quality
 from reward.reward_model import RewardModel
 from reward.rows import Tolerance
@@ -107,8 +106,4 @@ def _score(
 
 def _with_a_prompt_of(training: Path, pairs: Sequence[Preference]) -> int:
     left = Counter(prompt_key(pair.prompt) for pair in pairs)
-    found = 0
-    for batch in pq.ParquetFile(training).iter_batches(columns=["prompt"]):
-        for prompt in batch["prompt"].to_pylist():
-            found += left.pop(prompt_key((turn["role"], turn["content"]) for turn in prompt), 0)
-    return found
+    return sum(left.pop(key, 0) for key in prompt_keys(training))

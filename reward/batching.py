@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reward.truncation import common_prefix
+
 
 @dataclass(frozen=True)
 class Group:
@@ -26,14 +28,8 @@ class Group:
     @staticmethod
     def of(sequences: Sequence[np.ndarray]) -> "Group":
         """Group sequences by their longest common prefix."""
-        shortest = min(len(sequence) for sequence in sequences)
-        first = sequences[0][:shortest]
-        alike = np.ones(shortest, dtype=bool)
-        for sequence in sequences[1:]:
-            alike &= sequence[:shortest] == first
-        prefix = shortest if alike.all() else int(alike.argmin())
-        if len(sequences) == 1:
-            prefix = 0
+        shortest = min(map(len, sequences))
+        prefix = common_prefix(*sequences) if len(sequences) > 1 else 0
         return Group(tuple(sequences), min(prefix, shortest - 1))
 
     @property

@@ -2,13 +2,17 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
+from pathlib import Path
 from typing import NamedTuple, Self
 
 import pyarrow as pa
+import pyarrow.parquet as pq
+
+BATCH_ROWS = 4096  # of a file, in memory at once
 
 SCHEMA = pa.schema(
     [
@@ -88,6 +92,20 @@ def prompt_key(prompt: Iterable[tuple[str, str]]) -> bytes:
     """A prompt's turns of (role, content) without case and white space: equal keys, same prompt."""
     turns = [[role, " ".join(content.casefold().split())] for role, content in prompt]
     return json.dumps(turns, ensure_ascii=False).encode()
+
+
+def read_batches(pairs: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Columns of a file of SCHEMA in its order, BATCH_ROWS rows at a time."""
+    # pre_buffer would keep all that was read in memory.
+    with pq.ParquetFile(pairs, pre_buffer=False) as file:
+        yield from file.iter_batches(BATCH_ROWS, columns=columns)
+
+
+def prompt_keys(pairs: Path) -> Iterator[bytes]:
+    """The `prompt_key` of every pair of a file of SCHEMA, in its order."""
+    for batch in read_batches(pairs, ["prompt"]):
+        for prompt in batch["prompt"].to_pylist():
+            yield prompt_key((turn["role"], turn["content"]) for turn in prompt)
 
 
 def to_batch(preferences: Sequence[Preference], source: str) -> pa.RecordBatch:

@@ -15,12 +15,10 @@ from reward.backbone import fetch_backbone
 from reward.catalogue import Backbone, Dataset, DatasetEntry
 from reward.duplicates import Ledger
 from reward.intake import Intake, Tally, judge_repeats
-from reward.preferences import SCHEMA, to_batch
+from reward.preferences import BATCH_ROWS, SCHEMA, read_batches, to_batch
 from reward.quality import Quality
 from reward.rows import Tolerance
 from reward.stage import InputError, Params, pick, run, whole, write_json
-
-BATCH_ROWS = 4096
 
 
 class Download(Params):
@@ -101,11 +99,9 @@ def rewrite(pairs: Path, kept: NDArray[np.bool_]) -> None:
     start = 0
     with (
         whole(pairs) as partial,
-        # pre_buffer would keep all that was read in memory.
-        pq.ParquetFile(pairs, pre_buffer=False) as source,
         pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer,
     ):
-        for batch in source.iter_batches(BATCH_ROWS):
+        for batch in read_batches(pairs, SCHEMA.names):
             writer.write_batch(batch.filter(pa.array(kept[start : start + len(batch)])))
             start += len(batch)
 

@@ -16,14 +16,13 @@ from tqdm import tqdm
 
 from reward.buckets import dealt
 from reward.near_duplicates import Index, Signatures, signatures
-from reward.preferences import SCHEMA, prompt_key
+from reward.preferences import BATCH_ROWS, SCHEMA, prompt_keys, read_batches
 from reward.quality import Action
 from reward.stage import InputError, Params, Seed, run, whole, write_json
 
 SIDES = ("train", "validation")
 # Only pair_id matters where duplicates are not kept.
 ORDER = ("pair_id", "source", "chosen_rating", "rejected_rating")
-BATCH_ROWS = 4096
 BUCKET_ROWS = 20_000  # pairs sorted in memory at once, up to MOST_BUCKETS times as many
 MOST_BUCKETS = 100  # for each side; that many files are open at once
 
@@ -82,17 +81,9 @@ def _groups(pairs: Path, seed: int) -> NDArray[np.uint64]:
     """The prompt of each pair as a hash keyed by the seed, in the file's order."""
     key = str(seed).encode()
     digests = bytearray()
-    for batch in _batches(pairs, ["prompt"]):
-        for prompt in batch["prompt"].to_pylist():
-            turns = prompt_key((turn["role"], turn["content"]) for turn in prompt)
-            digests += blake2b(turns, digest_size=8, key=key).digest()
+    for turns in prompt_keys(pairs):
+        digests += blake2b(turns, digest_size=8, key=key).digest()
     return np.frombuffer(bytes(digests), dtype=">u8").astype(np.uint64)
-
-
-def _batches(pairs: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    # pre_buffer would keep all that was read in memory.
-    with pq.ParquetFile(pairs, pre_buffer=False) as file:
-        yield from file.iter_batches(BATCH_ROWS, columns=columns)
 
 
 def validation_groups(groups: NDArray[np.uint64], share: float) -> NDArray[np.uint64]:
@@ -148,7 +139,7 @@ def _signatures(pairs: Path, wanted: NDArray[np.bool_], doing: str) -> Iterator[
     with tqdm(
         desc=f"split: {doing}", total=len(wanted), unit=" pairs", unit_scale=True, disable=None
     ) as progress:
-        for batch in _batches(pairs, ["prompt"]):
+        for batch in read_batches(pairs, ["prompt"]):
             chosen = batch.filter(pa.array(wanted[start : start + len(batch)]))
             start += len(batch)
             progress.update(len(batch))
@@ -174,7 +165,7 @@ def _numbered(
 ) -> Iterator[tuple[pa.RecordBatch, NDArray[np.int64]]]:
     """The pairs of each side, each with the number of its bucket; these rise with the pair_id."""
     start = 0
-    for batch in _batches(pairs, SCHEMA.names):
+    for batch in read_batches(pairs, SCHEMA.names):
         stop = start + len(batch)
         for side, rows in enumerate(wanted):
             part = batch.filter(pa.array(rows[start:stop]))

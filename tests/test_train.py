@@ -39,7 +39,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     lines = (PROJECT / "data/sources/sample.jsonl").read_text(encoding="utf-8").splitlines()
     (folder / "pairs.jsonl").write_text("\n".join(lines[:PAIRS]) + "\n", encoding="utf-8")
-    params = yaml.safe_load((PROJECT / "params.yaml").read_text(encoding="utf-8"))
+    params = read_params(PROJECT)
     params["max_length"] = 48
     params["datasets"]["sample"]["source"] = str(folder / "pairs.jsonl")
     params["backbones"]["tiny"]["source"] = str(PROJECT / "data/sources/tiny")
@@ -61,6 +61,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def read_params(folder: Path) -> dict[str, Any]:
+    return yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+
+
 def write_params(folder: Path, params: dict[str, Any]) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
 
@@ -68,7 +72,7 @@ def write_params(folder: Path, params: dict[str, Any]) -> None:
 def copy(prepared: Path, folder: Path, **train: Any) -> Path:
     """A fresh checkout of the prepared folder with other values in its `train` section."""
     shutil.copytree(prepared, folder)
-    params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    params = read_params(folder)
     params["train"] |= train
     write_params(folder, params)
     return folder
@@ -175,7 +179,7 @@ def test_same_seed_same_bytes_and_another_seed_others(
     again = copy(prepared, tmp_path / "again")
     finish(again)
     assert results(again) == results(trained)
-    params = yaml.safe_load((again / "params.yaml").read_text(encoding="utf-8"))
+    params = read_params(again)
     write_params(again, params | {"seed": 43})
     finish(again)
     other, first = results(again), results(trained)
@@ -207,7 +211,7 @@ def rows_of(folder: Path) -> int:
 def adapted(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A folder in which adapters are to be trained, and the same after an uninterrupted run."""
     folder = copy(prepared, tmp_path_factory.mktemp("adapted") / "before")
-    params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    params = read_params(folder)
     params["backbones"]["tiny"]["lora"] = {"rank": 4, "alpha": 8, "targets": "all-linear"}
     write_params(folder, params)
     done = copy(folder, folder.with_name("after"))
@@ -255,7 +259,7 @@ def test_another_value_takes_up_no_checkpoint(prepared: Path, tmp_path: Path) ->
     folder = copy(prepared, tmp_path / "killed")
     kill_after(folder, 10)
     assert list((folder / ".checkpoints").glob("*/checkpoint-*"))
-    params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    params = read_params(folder)
     params["train"]["weight_decay"] = 0.02
     write_params(folder, params)
     assert "goes on from" not in finish(folder)
@@ -322,7 +326,7 @@ def test_killed_after_it_stopped_early_it_stops_there_again(prepared: Path, tmp_
 
 
 def test_patience_without_looks_is_refused() -> None:
-    values = yaml.safe_load((PROJECT / "params.yaml").read_text(encoding="utf-8"))["train"]
+    values = read_params(PROJECT)["train"]
     with pytest.raises(ValidationError, match="patience counts looks, which evaluate_steps=0"):
         Train.model_validate(values | {"patience": 3})
 

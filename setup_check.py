@@ -1,11 +1,11 @@
-"""Tell whether this machine can run the pipeline, and on what: python setup_check.py
+"""Check whether this machine can run the pipeline, and on what: python setup_check.py
 
 Prints what is installed, the device and the number format that follow from it, and whether DVC,
 git, the model hub and the disk are ready. Ends with exit status 1 and one sentence for each thing
 that is broken; an unreachable hub is not (the sample and the tiny backbone need none).
 """
 
-from __future__ import annotations  # an older Python has to get as far as to be told its age
+from __future__ import annotations  # an older Python has to reach the sentence about it
 
 import http.client
 import importlib.metadata
@@ -109,7 +109,7 @@ def check_library(name: str, pin: str) -> Finding:
 def check_device() -> list[Finding]:
     """The device that training and evaluation use, its memory and its number formats."""
     try:
-        from reward.devices import best_device, device_name, memory, precision
+        from reward.scoring.devices import best_device, device_name, memory, precision
     except ImportError as error:
         problem = f"The device cannot be chosen ({error}): install what is missing first."
         return [Finding("Device", "unknown", problem)]

@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.pairs import PROFILES
-from reward.encoding import Encoder
+from reward.tokens.encoder import Encoder
 
 PROJECT = Path(__file__).resolve().parent.parent
 TINY = PROJECT / "data/sources/tiny"

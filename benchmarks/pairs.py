@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from reward.batching import Group
-from reward.stage import InputError, load_params
-from reward.truncation import truncate
+from reward.harness.errors import InputError
+from reward.harness.params import load_params
+from reward.scoring.groups import Group
+from reward.tokens.records import Token
+from reward.tokens.truncation import truncate
 from stages.tokenize import TokenizeParams
 
 WORDS = 50257  # GPT-2's vocabulary
@@ -68,7 +70,8 @@ def draw_pairs(
 
 def read_pairs(file: Path, random: np.random.Generator, count: int, max_length: int) -> list[Group]:
     """Pairs out of a file that tokenize wrote, drawn without replacement."""
-    table = pq.read_table(file, columns=["chosen_ids", "rejected_ids", "prefix_length"])
+    sides = (Token.CHOSEN_IDS, Token.REJECTED_IDS)
+    table = pq.read_table(file, columns=[*sides, Token.PREFIX_LENGTH])
     if count > len(table):
         raise InputError(
             f"{file} has {len(table)} pairs and a round takes {count}: "
@@ -76,9 +79,9 @@ def read_pairs(file: Path, random: np.random.Generator, count: int, max_length: 
         )
     groups = []
     for row in table.take(random.permutation(len(table))[:count]).to_pylist():
-        sides = [np.array(row[side], np.int32) for side in ("chosen_ids", "rejected_ids")]
-        cut = row["prefix_length"]
-        groups.append(shorten(sides[0][:cut], [side[cut:] for side in sides], max_length))
+        chosen, rejected = (np.array(row[side], np.int32) for side in sides)
+        cut = row[Token.PREFIX_LENGTH]
+        groups.append(shorten(chosen[:cut], [chosen[cut:], rejected[cut:]], max_length))
     return groups
 
 

@@ -36,11 +36,12 @@ from transformers import logging as transformers_logging
 from trl import RewardConfig, RewardTrainer
 
 from benchmarks.pairs import PROFILES, WORDS, draw_pairs, shorten
-from reward.batching import Group
-from reward.carried import Carried, write_carried
-from reward.devices import best_device, device_name, keep_freed_memory
-from reward.reward_model import RewardModel
 from reward.score import score
+from reward.scoring.devices import best_device, device_name, keep_freed_memory
+from reward.scoring.groups import Group
+from reward.scoring.settings import RewardSettings, write_settings
+from reward.serving.model import RewardModel
+from reward.tokens.records import Token
 
 NAMES = {
     "p": "pipeline, defaults",
@@ -155,8 +156,8 @@ def make_model(options: argparse.Namespace, folder: Path) -> Path:
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD)
     fast.chat_template = "{% for message in messages %}{{ message.content }} {% endfor %}"
     fast.save_pretrained(folder)
-    limits = {"max_length": options.max_length, "prompt_floor": 0.0}
-    write_carried(folder, Carried(mean=0.0, std=1.0, **limits))
+    settings = RewardSettings(max_length=options.max_length, prompt_floor=0.0, mean=0.0, std=1.0)
+    write_settings(folder, settings)
     return folder
 
 
@@ -193,7 +194,7 @@ def best_batch(judge: Any, texts: list[str]) -> int:
 
 def trl_trainer(folder: Path, pairs: list[Group], scratch: Path) -> RewardTrainer:
     chosen, rejected = zip(*(pair.sequences for pair in pairs), strict=True)
-    data = Dataset.from_dict({"chosen_ids": chosen, "rejected_ids": rejected})
+    data = Dataset.from_dict({Token.CHOSEN_IDS: chosen, Token.REJECTED_IDS: rejected})
     device = best_device()
     trainer = RewardTrainer(
         model=AutoModelForSequenceClassification.from_pretrained(folder),

@@ -33,12 +33,13 @@ from trl import RewardConfig, RewardTrainer
 
 from benchmarks.pairs import WORDS, choose_pairs
 from benchmarks.work import training_flops
-from reward.catalogue import Lora
-from reward.devices import best_device, device_name, precision
-from reward.losses import bradley_terry
-from reward.network import lora_config
-from reward.stage import load_params
-from reward.training import PairTrainer, Steps
+from reward.harness.params import load_params
+from reward.scoring.devices import best_device, device_name, precision
+from reward.sources.backbones import Lora
+from reward.tokens.records import Token
+from reward.training.losses import bradley_terry
+from reward.training.network import lora_config
+from reward.training.trainer import PairTrainer, Steps
 from stages.train import TrainParams
 
 PAD = "<pad>"
@@ -205,7 +206,9 @@ class Bench:
         return {
             "model": self.network,
             "args": arguments,
-            "train_dataset": Dataset.from_dict({"chosen_ids": chosen, "rejected_ids": rejected}),
+            "train_dataset": Dataset.from_dict(
+                {Token.CHOSEN_IDS: chosen, Token.REJECTED_IDS: rejected}
+            ),
             "processing_class": tokenizer,
         }
 
@@ -215,7 +218,7 @@ class Bench:
     def _micro_batch(self) -> int:
         """Tokens of an average micro-batch of (c)."""
         assert isinstance(self.trainer, PairTrainer)
-        cuts = [self.trainer._micro_batches(batch) for batch in self.steps]
+        cuts = [self.trainer.micro_batches(batch) for batch in self.steps]
         return round(sum(pair.shared_tokens for pair in self.pairs) / sum(map(len, cuts)))
 
     def _memory(self) -> int:

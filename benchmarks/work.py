@@ -6,8 +6,8 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from reward.batching import Group
-from reward.layers import last_feed_forward
+from reward.scoring.groups import Group
+from reward.scoring.layers import last_feed_forward
 
 
 def training_flops(network: PreTrainedModel, pairs: Sequence[Group]) -> int:

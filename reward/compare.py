@@ -17,11 +17,12 @@ from dvc.scm import SCMError
 from dvc_data.index import DataIndexError
 from scipy import stats
 
-from reward.measures import Array, credit, log_loss, mcnemar
-from reward.stage import InputError
+from reward.evaluation.metrics import credit, log_loss, mcnemar
+from reward.evaluation.scores import Array, Score
+from reward.harness.errors import InputError
 
 WORKSPACE = "workspace"
-COLUMNS = ["pair_id", "chosen_score", "rejected_score"]
+COLUMNS = [Score.PAIR_ID, Score.CHOSEN_SCORE, Score.REJECTED_SCORE]
 
 
 def main() -> None:
@@ -128,9 +129,9 @@ def match(a: pa.Table, b: pa.Table, *, intersection: bool) -> tuple[Array, Array
 
 
 def _by_id(scores: pa.Table) -> tuple[Array, Array]:
-    table = scores.sort_by("pair_id")
-    margin = table["chosen_score"].to_numpy() - table["rejected_score"].to_numpy()
-    return table["pair_id"].to_numpy().astype(str), margin
+    table = scores.sort_by(Score.PAIR_ID)
+    margin = table[Score.CHOSEN_SCORE].to_numpy() - table[Score.REJECTED_SCORE].to_numpy()
+    return table[Score.PAIR_ID].to_numpy().astype(str), margin
 
 
 def compare(
@@ -147,9 +148,9 @@ def compare(
 
     The accuracy difference comes with its paired bootstrap interval, the log loss difference with
     its paired t interval (Student 1908; None for a single pair). `better`, `worse` and `mcnemar_p`
-    are those of `reward.measures.mcnemar`. `agreement` is the share of pairs that both order alike,
-    a tie being an order of its own. A pair flipped if its order changed; `flips` holds the `top`
-    ones whose margins moved furthest.
+    are those of `reward.evaluation.metrics.mcnemar`. `agreement` is the share of pairs that both
+    order alike, a tie being an order of its own. A pair flipped if its order changed; `flips` holds
+    the `top` ones whose margins moved furthest.
     """
     right_a, right_b = credit(margin_a), credit(margin_b)
     better, worse, p = mcnemar(right_a, right_b)

@@ -8,8 +8,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from reward.provenance import dvc_hash
-from reward.stage import InputError, whole
+from reward.harness.errors import InputError
+from reward.harness.files import dvc_hash, replacing
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="a new folder")
     parser.add_argument("--model", type=Path, default=Path("data/model"), help="what train wrote")
     parser.add_argument(
-        "--card", type=Path, default=Path("data/model_card.md"), help="what evaluate wrote"
+        "--card", type=Path, default=Path("data/model_card.md"), help="what report wrote"
     )
     options = parser.parse_args()
     try:
@@ -39,14 +39,14 @@ def publish(folder: Path, model: Path, card: Path) -> None:
     Raises InputError where model or card are missing, where the card is of another model and where
     the folder is there already.
     """
-    for path, stage in ((model / "config.json", "train"), (card, "evaluate")):
+    for path, stage in ((model / "config.json", "train"), (card, "report")):
         if not path.is_file():
             raise InputError(f"{path} is missing, which the stage {stage} writes: run `dvc repro`.")
     if dvc_hash(model) not in card.read_text(encoding="utf-8"):
-        raise InputError(f"{card} tells of another model than {model} holds: run `dvc repro`.")
+        raise InputError(f"{card} describes another model than {model} holds: run `dvc repro`.")
     if folder.exists():
         raise InputError(f"{folder} is there already: name a new folder, or remove it first.")
-    with whole(folder) as partial:
+    with replacing(folder) as partial:
         # File by file: what DVC has linked from its cache is read-only there.
         partial.mkdir()
         for file in model.iterdir():

@@ -1,9 +1,9 @@
 """Rewards of texts: `python -m reward.score MODEL < rows.jsonl > scored.jsonl`.
 
-Each row is a pair, a prompt with one response, or a prompt with many (reward.answers). It comes out
-as it went in, with chosen_score and rejected_score, score, or scores. Rows that cannot be scored
-are left out and named on stderr. With --input and --output the rows are in files, both JSON lines
-(also .gz) or both Parquet.
+Each row is a pair, a prompt with one response, or a prompt with many (reward.serving.questions). It
+comes out as it went in, with chosen_score and rejected_score, score, or scores. Rows that cannot be
+scored are left out and named on stderr. With --input and --output the rows are in files, both JSON
+lines (plain or .gz) or both Parquet.
 
 Exit status: 0 where every row was scored, 1 where some were not, 2 where none was.
 """
@@ -19,20 +19,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
-from transformers import logging as transformers_logging
 
-from reward.answers import MANY, Question, columns_for, columns_read, read_question
-from reward.devices import keep_freed_memory
-from reward.preferences import UnusableError
-from reward.reward_model import RewardModel
-from reward.rows import Row, rows_of
-from reward.stage import InputError, first_line, whole
+from reward.harness.errors import InputError, first_line
+from reward.harness.files import replacing
+from reward.pairs.preference import UnusableError
+from reward.pairs.rows import Row, rows_of
+from reward.serving.options import choose_settings
+from reward.serving.questions import MANY, Question, columns_for, columns_read, read_question
+
+if TYPE_CHECKING:
+    from reward.serving.model import RewardModel
 
 CHUNK_ROWS = 1024  # rows in memory at once; within them, those of like length are batched
 
@@ -49,27 +51,25 @@ def main() -> None:
     parser.add_argument("--input", type=Path, help=".jsonl, .jsonl.gz or .parquet; else stdin")
     parser.add_argument("--output", type=Path, help="a file of the same kind; else stdout")
     parser.add_argument("--normalise", action="store_true", help="to the training data's rewards")
-    parser.add_argument("--max-length", type=int, help="tokens; else what the model carries")
-    parser.add_argument("--prompt-floor", type=float, help="a share; else what the model carries")
+    parser.add_argument("--max-length", type=int, help="tokens; else as it was trained")
+    parser.add_argument("--prompt-floor", type=float, help="a share; else as it was trained")
     options = parser.parse_args()
-    keep_freed_memory()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     try:
-        read, written = _score_files(options)
+        _check(options)
+        read, written = _score_files(options, _open_model(options))
     except InputError as error:
         print(f"score: {error}", file=sys.stderr)
         sys.exit(2)
     except PermissionError as error:
-        told = f"{error.filename} may not be opened: change that or name another place."
-        print(f"score: {told}", file=sys.stderr)
+        sentence = f"{error.filename} may not be opened: change that or name another place."
+        print(f"score: {sentence}", file=sys.stderr)
         sys.exit(2)
     print(f"score: {read:,} rows, {written:,} scored", file=sys.stderr)
     sys.exit(0 if read == written > 0 else 1 if written else 2)
 
 
 def score(
-    model: RewardModel | Path | str,
+    model: "RewardModel | Path | str",
     rows: Iterable[Row | UnusableError],
     *,
     normalise: bool = False,
@@ -79,7 +79,7 @@ def score(
 
     Args:
         model: a model's folder, or `RewardModel.open(...)` of it to score more than once.
-        rows: dicts of the shapes that reward.answers tells. They are read in chunks of 1,024, so
+        rows: dicts of the shapes of reward.serving.questions. They are read in chunks of 1,024, so
             any number of them can be scored. An UnusableError comes back as it is.
         normalise: give (reward - mean) / deviation, both of the training data's rewards.
         progress: show a bar on stderr, where that is a terminal.
@@ -91,6 +91,8 @@ def score(
 
     Raises InputError where the folder holds no reward model, or nothing to normalise by.
     """
+    from reward.serving.model import RewardModel  # imports torch, which takes seconds
+
     opened = model if isinstance(model, RewardModel) else RewardModel.open(Path(model))
     rest = iter(rows)
     with tqdm(desc="score", unit="row", disable=None if progress else True) as bar:
@@ -99,7 +101,7 @@ def score(
 
 
 def _score_chunk(
-    model: RewardModel, rows: Sequence[Row | UnusableError], normalise: bool, bar: "tqdm[Any]"
+    model: "RewardModel", rows: Sequence[Row | UnusableError], normalise: bool, bar: "tqdm[Any]"
 ) -> Iterator[Row | UnusableError]:
     read = [_read(row) for row in rows]
     questions = [one for one in read if isinstance(one, Question)]
@@ -112,8 +114,8 @@ def _score_chunk(
         elif not np.isfinite(found).all():
             yield UnusableError("reward_not_finite")
         else:
-            told = model.normalise(found) if normalise else found
-            yield cast(Row, row) | cast(Question, question).told(told)
+            scores = model.normalise(found) if normalise else found
+            yield cast(Row, row) | cast(Question, question).as_columns(scores)
 
 
 def _read(row: Row | UnusableError) -> Question | UnusableError:
@@ -125,8 +127,8 @@ def _read(row: Row | UnusableError) -> Question | UnusableError:
         return unusable
 
 
-def _score_files(options: argparse.Namespace) -> tuple[int, int]:
-    """Score what the command line names; returns how many rows were read and how many scored."""
+def _check(options: argparse.Namespace) -> None:
+    """Raise InputError where the command line cannot be right, before anything slow is imported."""
     kinds = {_is_parquet(path) for path in (options.input, options.output)}
     if len(kinds) > 1:
         raise InputError(
@@ -137,13 +139,32 @@ def _score_files(options: argparse.Namespace) -> tuple[int, int]:
         raise InputError(f"{options.input} is no file: name one, or give the rows on stdin.")
     if options.output and options.output.is_dir():
         raise InputError(f"{options.output} is a folder: name a file in it.")
-    model = RewardModel.open(
+    choose_settings(
+        options.model,
+        max_length=options.max_length,
+        prompt_floor=options.prompt_floor,
+        normalise=options.normalise,
+    )
+
+
+def _open_model(options: argparse.Namespace) -> "RewardModel":
+    from transformers import logging as transformers_logging
+
+    from reward.scoring.devices import keep_freed_memory
+    from reward.serving.model import RewardModel
+
+    keep_freed_memory()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    return RewardModel.open(
         options.model, max_length=options.max_length, prompt_floor=options.prompt_floor
     )
-    if options.normalise:
-        model.normalise(np.zeros(0))  # refused before the work rather than after it
-    with whole(options.output) if options.output else nullcontext() as partial:
-        if partial and kinds == {True}:
+
+
+def _score_files(options: argparse.Namespace, model: "RewardModel") -> tuple[int, int]:
+    """Score what the command line names; returns how many rows were read and how many scored."""
+    with replacing(options.output) if options.output else nullcontext() as partial:
+        if partial and _is_parquet(options.output):
             return _score_parquet(model, options.input, partial, options.normalise)
         try:
             with _reading(options.input) as source, _writing(partial, options.output) as sink:
@@ -171,7 +192,7 @@ def _writing(partial: Path | None, path: Path) -> AbstractContextManager[BinaryI
 
 
 def _score_lines(
-    model: RewardModel, source: BinaryIO, sink: BinaryIO, normalise: bool
+    model: "RewardModel", source: BinaryIO, sink: BinaryIO, normalise: bool
 ) -> tuple[int, int]:
     numbers = deque[int]()  # of the lines that are read and not scored yet
 
@@ -211,7 +232,7 @@ def _complain(what: str, number: int, reason: UnusableError) -> None:
 
 
 def _score_parquet(
-    model: RewardModel, source: Path, target: Path, normalise: bool
+    model: "RewardModel", source: Path, target: Path, normalise: bool
 ) -> tuple[int, int]:
     read = written = 0
     with _parquet(source) as file:

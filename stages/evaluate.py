@@ -1,31 +1,32 @@
-"""Score every validation pair once and say how good the model is."""
+"""Score every pair that was held out, once, and measure how good the model is."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Mapping
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 from accelerate import PartialState
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from transformers import logging as transformers_logging
 
-from reward import figures
-from reward.also import Name, Reading, score_also
-from reward.batching import read_groups
-from reward.card import model_card
-from reward.devices import TokenBudget, keep_freed_memory
-from reward.measures import Scored, bag_of_words, measure, score_table
-from reward.provenance import Provenance, dvc_hash, loaded_code
-from reward.report import Evidence, Plot, render
-from reward.reward_model import RewardModel
-from reward.scoring import score_everywhere
-from reward.stage import Params, Seed, run, whole, write_json
+from reward.evaluation import figures
+from reward.evaluation.bag_of_words import bag_of_words
+from reward.evaluation.metrics import headline, measure, summary
+from reward.evaluation.scores import Array, Scored, score_table
+from reward.harness.files import replacing, write_json
+from reward.harness.params import Params
+from reward.harness.results import write_metrics, write_plot
+from reward.harness.stage import run
+from reward.scoring.devices import TokenBudget, best_device, keep_freed_memory
+from reward.scoring.groups import read_groups
+from reward.scoring.scorer import Scorer, open_model, score_everywhere
+from reward.tokens.records import Token
 
-Positive = Annotated[float, Field(gt=0)]
+VALIDATION = "validation"
+TESTSETS = "testsets/"  # before a test set's name
 
 
 class Evaluate(Params):
@@ -33,13 +34,12 @@ class Evaluate(Params):
 
     micro_batch_tokens: TokenBudget
     confidence: Annotated[float, Field(gt=0, lt=1)]
-    calibration_bins: Annotated[int, Field(gt=0)]
-    rating_gaps: tuple[Positive, Positive]
+    calibration_bins: PositiveInt
+    rating_gaps: tuple[PositiveFloat, PositiveFloat]
     response_lengths: tuple[int, int]
     similar_length: Annotated[float, Field(ge=0, le=1)]
-    bag_of_words_strength: Positive
-    bag_of_words_pairs: Annotated[int, Field(gt=0)]
-    also: dict[Name, str]
+    bag_of_words_strength: PositiveFloat
+    bag_of_words_pairs: PositiveInt
 
     @model_validator(mode="after")
     def bounds_rise(self) -> Self:
@@ -52,18 +52,8 @@ class Evaluate(Params):
 
 
 class EvaluateParams(Params):
-    """What evaluate reads of params.yaml: its section, and for the report what made the model."""
+    """What evaluate reads of params.yaml."""
 
-    dataset: str
-    datasets: dict[str, dict[str, Any]]
-    backbone: str
-    backbones: dict[str, dict[str, Any]]
-    download: Reading
-    max_length: int
-    seed: Seed
-    split: dict[str, Any]
-    tokenize: dict[str, Any]
-    train: dict[str, Any]
     evaluate: Evaluate
 
 
@@ -71,125 +61,118 @@ def evaluate(
     params: EvaluateParams,
     model: Path,
     tokens: Path,
-    splits: Path,
-    raw: Path,
-    backbone: Path,
-    train_curve: Path,
-    templates: Path,
-    page: Path,
-    sources: Path,
+    testsets: Path,
     scores: Path,
     metrics: Path,
+    groups: Path,
     reliability: Path,
     margins: Path,
     accuracy_by_gap: Path,
     reward_length: Path,
-    report: Path,
-    card: Path,
 ) -> None:
-    """Score every validation pair once and say how good the model is.
+    """Score every pair that was held out, once, and measure how good the model is.
 
-    model, tokens, splits, raw, backbone: folders that train, tokenize, split and download wrote.
-    train_curve: train's CSV file. templates: the folder of DVC's plot templates. page: the folder
-    of the templates of report and card. sources: the folder of the files that evaluate.also names.
-    scores: the folder for validation.parquet, one row per pair, and also/NAME.parquet. metrics: a
-    JSON file. reliability to reward_length: CSV files behind plots (reward/figures.py tells their
-    columns). report: an HTML file. card: a Markdown file. The same inputs give the same bytes.
+    model, tokens, testsets: folders that train, tokenize and testsets wrote. scores: the folder for
+    validation.parquet, testsets/NAME.parquet (reward.evaluation.scores) and details.json, which
+    holds all that was measured. metrics: a JSON file with the headline figures. groups to
+    reward_length: CSV files behind plots (reward.evaluation.figures). The same inputs give the same
+    bytes.
 
-    Raises InputError where a score is not finite or a file of evaluate.also cannot be scored.
+    Raises InputError where a score is not finite.
     """
     keep_freed_memory()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     state, settings = PartialState(), params.evaluate
-    opened = RewardModel.open(model, budget=settings.micro_batch_tokens)
-    table = pq.read_table(tokens / "validation.parquet")
-    groups = read_groups(table)
-    opened.scorer.share_prefixes(groups)
-    rewards = np.stack(score_everywhere(opened.scorer, groups, opened.budget, "evaluate"))
-    others = score_also(opened, settings.also, sources, params.download, splits / "train.parquet")
+    sets = _read_sets(tokens, testsets)
+    rewards = _score(model, sets, settings.micro_batch_tokens)
     if not state.is_main_process:
         return
-    table = score_table(table, rewards)
-    scored = Scored.of(table)
-    baseline = bag_of_words(
-        _token_ids(tokens / "train.parquet"),
-        _token_ids(tokens / "validation.parquet"),
+    words = _bag_of_words(tokens / "train.parquet", sets, settings)
+    tables = {name: score_table(sets[name], rewards[name], words[name]) for name in sets}
+    scored = {name: Scored.of(table) for name, table in tables.items()}
+    details = _measure(scored, settings)
+    with replacing(scores) as partial:
+        (partial / "testsets").mkdir(parents=True)
+        for name, table in tables.items():
+            pq.write_table(table, partial / f"{name}.parquet")
+        write_json(partial / "details.json", details)
+    write_metrics(metrics, _headlines(details))
+    held_out, level = scored[VALIDATION], settings.confidence
+    drawn = {
+        groups: figures.groups(details["measured"]),
+        reliability: figures.reliability(held_out.margin, settings.calibration_bins, level),
+        margins: figures.margins(held_out.margin),
+        accuracy_by_gap: figures.accuracy_by_gap(held_out, settings.rating_gaps, level),
+        reward_length: figures.reward_length(held_out),
+    }
+    for path, figure in drawn.items():
+        write_plot(path, figure.column_names, figure.to_pylist())
+
+
+def _read_sets(tokens: Path, testsets: Path) -> dict[str, pa.Table]:
+    """The token tables of the validation pairs, which come first, and of each test set.
+
+    Each is named by its place in data/scores, without the ending.
+    """
+    files = {VALIDATION: tokens / f"{VALIDATION}.parquet"}
+    files |= {f"{TESTSETS}{path.stem}": path for path in sorted(testsets.glob("*.parquet"))}
+    return {name: pq.read_table(path) for name, path in files.items()}
+
+
+def _score(model: Path, sets: Mapping[str, pa.Table], budget: TokenBudget) -> dict[str, Array]:
+    """The rewards of each set, shape (pairs, 2); in every process those of all pairs."""
+    device = best_device()
+    scorer = Scorer(open_model(model, device))
+    grouped = {name: read_groups(table) for name, table in sets.items()}
+    scorer.share_prefixes(grouped[VALIDATION])
+    return {
+        name: np.stack(score_everywhere(scorer, groups, budget.on(device), f"evaluate {name}"))
+        for name, groups in grouped.items()
+    }
+
+
+def _bag_of_words(
+    train: Path, sets: Mapping[str, pa.Table], settings: Evaluate
+) -> dict[str, Array]:
+    """The baseline's margins of each set; it learns from the training pairs."""
+    ids = [Token.CHOSEN_IDS, Token.REJECTED_IDS]
+    held_out = chain.from_iterable(table.select(ids).to_batches() for table in sets.values())
+    margins = bag_of_words(
+        pq.ParquetFile(train).iter_batches(columns=ids),
+        held_out,
         strength=settings.bag_of_words_strength,
         limit=settings.bag_of_words_pairs,
     )
-    bins, level = settings.calibration_bins, settings.confidence
+    ends = list(accumulate(table.num_rows for table in sets.values()))
+    return dict(zip(sets, np.split(margins, ends[:-1]), strict=True))
+
+
+def _measure(scored: Mapping[str, Scored], settings: Evaluate) -> dict[str, Any]:
+    """What details.json holds: the settings, all that is measured on the validation pairs, and
+    what is measured on each test set.
+    """
+    level, bins = settings.confidence, settings.calibration_bins
     measured = measure(
-        scored,
-        baseline,
+        scored[VALIDATION],
         confidence=level,
         calibration_bins=bins,
         rating_gaps=settings.rating_gaps,
         response_lengths=settings.response_lengths,
         similar_length=settings.similar_length,
     )
-    measured["also"] = {name: other.measure(level, bins) for name, other in others.items()}
-    write_json(metrics, measured)
-    with whole(scores) as partial:
-        (partial / "also").mkdir(parents=True)
-        pq.write_table(table, partial / "validation.parquet")
-        for name, other in others.items():
-            pq.write_table(other.scores, partial / f"also/{name}.parquet")
-    drawn = {
-        reliability: figures.reliability(scored.margin, bins, level),
-        margins: figures.margins(scored.margin),
-        accuracy_by_gap: figures.accuracy_by_gap(scored, settings.rating_gaps, level),
-        reward_length: figures.reward_length(scored),
+    testsets = {
+        name.removeprefix(TESTSETS): summary(pairs, level, bins)
+        for name, pairs in scored.items()
+        if name != VALIDATION
     }
-    for path, figure in drawn.items():
-        with whole(path) as partial:
-            pyarrow.csv.write_csv(figure, partial)
-    drawn[train_curve] = pyarrow.csv.read_csv(train_curve)
-    plots = [
-        Plot(path.stem, figure, templates / f"{path.stem}.json") for path, figure in drawn.items()
-    ]
-    evidence = Evidence(
-        measured=measured,
-        scored=scored,
-        bag_of_words=baseline,
-        pair_ids=table["pair_id"].to_numpy(),
-        confidence=level,
-        rating_gaps=settings.rating_gaps,
-        response_lengths=settings.response_lengths,
-        similar_length=settings.similar_length,
-    )
-    inputs = [model, tokens, splits, raw, backbone, sources, train_curve, page]
-    inputs += [plot.template for plot in plots] + [Path("stages/evaluate.py"), *loaded_code()]
-    provenance = Provenance(
-        dataset=_record(raw / "source.json"),
-        backbone=_record(backbone / "source.json"),
-        near_duplicates=_record(splits / "near_duplicates.json"),
-        parameters=_parameters(params),
-        hashes={path.as_posix(): dvc_hash(path) for path in inputs},
-    )
-    with whole(report) as partial:
-        html = render(page, evidence, plots, splits / "validation.parquet", provenance)
-        partial.write_text(html, encoding="utf-8")
-    with whole(card) as partial:
-        text = model_card(page / "model_card.md", measured, provenance, opened.carried, model)
-        partial.write_text(text, encoding="utf-8")
+    return {"settings": settings.model_dump(), "measured": measured, "testsets": testsets}
 
 
-def _token_ids(path: Path) -> Iterator[pa.RecordBatch]:
-    return pq.ParquetFile(path).iter_batches(columns=["chosen_ids", "rejected_ids"])
-
-
-def _record(path: Path) -> dict[str, Any]:
-    """What an earlier stage noted about its output."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _parameters(params: EvaluateParams) -> dict[str, Any]:
-    """All that is declared, with the entries in use in place of the catalogues."""
-    values = params.model_dump(exclude={"datasets", "backbones"})
-    return values | {
-        f"datasets.{params.dataset}": params.datasets[params.dataset],
-        f"backbones.{params.backbone}": params.backbones[params.backbone],
+def _headlines(details: Mapping[str, Any]) -> dict[str, Any]:
+    testsets = details["testsets"].items()
+    return headline(details["measured"]) | {
+        "testsets": {name: {"accuracy": measured["accuracy"]} for name, measured in testsets}
     }
 
 

@@ -14,28 +14,31 @@ from numpy.typing import NDArray
 from pydantic import Field
 from tqdm import tqdm
 
-from reward.buckets import dealt
-from reward.near_duplicates import Index, Signatures, signatures
-from reward.preferences import BATCH_ROWS, SCHEMA, prompt_keys, read_batches
-from reward.quality import Action
-from reward.stage import InputError, Params, Seed, run, whole, write_json
+from reward.harness.errors import InputError
+from reward.harness.files import replacing, write_json
+from reward.harness.params import Params, Seed
+from reward.harness.stage import run
+from reward.pairs.near_duplicates import Index, Signatures, signatures
+from reward.pairs.partitions import partitioned
+from reward.pairs.preference import BATCH_ROWS, SCHEMA, prompt_keys, read_batches
+from reward.pairs.quality import Action
 
 SIDES = ("train", "validation")
-# Only pair_id matters where duplicates are not kept.
+# What the pairs of a side are sorted by; the keys after pair_id only order kept duplicates.
 ORDER = ("pair_id", "source", "chosen_rating", "rejected_rating")
-BUCKET_ROWS = 20_000  # pairs sorted in memory at once, up to MOST_BUCKETS times as many
-MOST_BUCKETS = 100  # for each side; that many files are open at once
+PARTITION_ROWS = 20_000  # pairs sorted in memory at once; more where MOST_PARTITIONS do not suffice
+MOST_PARTITIONS = 100  # of each side; all of both sides are open at once
 
 
 class Split(Params):
     """The section `split` of params.yaml."""
 
     validation_share: float = Field(gt=0, lt=1)
-    """Of the pairs."""
+    """The share of the pairs that is held out."""
     near_duplicates: Action
-    """What becomes of a training pair whose prompt is nearly one of validation."""
+    """What becomes of a training pair whose prompt is nearly a validation prompt."""
     similarity: float = Field(ge=0.7, le=1)
-    """Jaccard similarity of two prompts' word triples from which on they are nearly the same."""
+    """From this Jaccard similarity of their word triples on, two prompts are nearly the same."""
 
 
 class SplitParams(Params):
@@ -48,33 +51,36 @@ class SplitParams(Params):
 def split(params: SplitParams, raw: Path, splits: Path) -> None:
     """Write train.parquet and validation.parquet, each sorted by pair_id, to `splits`.
 
-    No prompt, compared by reward.preferences.prompt_key, is on both sides; near_duplicates.json
-    says how many are nearly so. Memory holds one hash of eight bytes per pair, and 256 bytes per
-    validation pair for the near duplicates. Raises InputError where there is only one prompt, or
-    where dropping near duplicates leaves nothing to train on.
+    No prompt, compared by reward.pairs.preference.prompt_key, is on both sides;
+    near_duplicates.json has the number of prompts that are nearly on both. Memory holds one hash of
+    eight bytes per pair, and 256 bytes per validation pair for the near duplicates.
+
+    Raises InputError where there is only one prompt, or where dropping near duplicates leaves
+    nothing to train on.
     """
     pairs = raw / "pairs.parquet"
     groups = _groups(pairs, params.seed)
     held_out = validation_groups(groups, params.split.validation_share)
     is_validation = np.isin(groups, held_out)
     is_train = ~is_validation
-    found: dict[str, Any] = {"dropped": 0}
+    counts: dict[str, Any] = {"dropped": 0}
     if params.split.near_duplicates != "ignore":
-        near, found = near_duplicates(pairs, is_validation, params.split)
+        near, counts = near_duplicates(pairs, is_validation, params.split)
         if params.split.near_duplicates == "drop":
             is_train &= ~near
     if not is_train.any():
         raise InputError(
-            f"Every training prompt is nearly one of validation (similarity "
+            f"Every training prompt is nearly a validation prompt (similarity "
             f"{params.split.similarity}): raise split.similarity or set split.near_duplicates to "
             f"count."
         )
-    with whole(splits) as folder:
+    with replacing(splits) as folder:
         folder.mkdir()
         _write(pairs, (is_train, is_validation), folder)
-        write_json(folder / "near_duplicates.json", found)
-    counts = is_train.sum(), is_validation.sum()
-    print(f"{counts[0]:,} pairs to train, {counts[1]:,} to validate", file=sys.stderr)
+        write_json(folder / "near_duplicates.json", counts)
+    print(
+        f"{is_train.sum():,} pairs to train, {is_validation.sum():,} to validate", file=sys.stderr
+    )
 
 
 def _groups(pairs: Path, seed: int) -> NDArray[np.uint64]:
@@ -104,7 +110,7 @@ def validation_groups(groups: NDArray[np.uint64], share: float) -> NDArray[np.ui
         if size <= room:
             taken[index] = True
             room -= size
-    # Nothing left fits; the smallest group may still come closer than what is missing without it.
+    # None of the other groups fits; taking the smallest may still come closer to the target.
     left = np.flatnonzero(~taken)
     smallest = left[sizes[left].argmin()]
     if not taken.any() or (sizes[smallest] - room < room and len(left) > 1):
@@ -115,12 +121,12 @@ def validation_groups(groups: NDArray[np.uint64], share: float) -> NDArray[np.ui
 def near_duplicates(
     pairs: Path, is_validation: NDArray[np.bool_], params: Split
 ) -> tuple[NDArray[np.bool_], dict[str, Any]]:
-    """Which training pairs have a prompt that is nearly one of validation, and what to tell."""
+    """Which training pairs have a prompt that is nearly a validation prompt, and their counts."""
     index = Index(_signatures(pairs, is_validation, "index"), params.similarity)
     near = np.zeros(len(is_validation), dtype=np.bool_)
     train = np.flatnonzero(~is_validation)
     start = 0
-    for batch in _signatures(pairs, ~is_validation, "compare"):
+    for batch in _signatures(pairs, ~is_validation, "search"):
         near[train[start : start + len(batch)]] = index.near(batch)
         start += len(batch)
     count = int(near.sum())
@@ -134,10 +140,11 @@ def near_duplicates(
     }
 
 
-def _signatures(pairs: Path, wanted: NDArray[np.bool_], doing: str) -> Iterator[Signatures]:
+def _signatures(pairs: Path, wanted: NDArray[np.bool_], task: str) -> Iterator[Signatures]:
+    """The signatures of the wanted pairs' prompts; `task` labels the progress bar."""
     start = 0
     with tqdm(
-        desc=f"split: {doing}", total=len(wanted), unit=" pairs", unit_scale=True, disable=None
+        desc=f"split: {task}", total=len(wanted), unit=" pairs", unit_scale=True, disable=None
     ) as progress:
         for batch in read_batches(pairs, ["prompt"]):
             chosen = batch.filter(pa.array(wanted[start : start + len(batch)]))
@@ -148,11 +155,11 @@ def _signatures(pairs: Path, wanted: NDArray[np.bool_], doing: str) -> Iterator[
 
 
 def _write(pairs: Path, wanted: tuple[NDArray[np.bool_], ...], folder: Path) -> None:
-    """Write each side sorted by pair_id: the pairs go into buckets by its first digits, which are
-    sorted one at a time.
+    """Write each side sorted by pair_id: the pairs go into partitions by its first digits, and
+    the partitions are sorted one at a time.
     """
-    count = min(max(len(wanted[0]) // BUCKET_ROWS, 1), MOST_BUCKETS)
-    with dealt(_numbered(pairs, wanted, count), SCHEMA, count * len(SIDES), folder) as read:
+    count = min(max(len(wanted[0]) // PARTITION_ROWS, 1), MOST_PARTITIONS)
+    with partitioned(_numbered(pairs, wanted, count), SCHEMA, count * len(SIDES), folder) as read:
         for side, name in enumerate(SIDES):
             with pq.ParquetWriter(folder / f"{name}.parquet", SCHEMA, compression="zstd") as writer:
                 for number in range(side * count, (side + 1) * count):
@@ -163,7 +170,7 @@ def _write(pairs: Path, wanted: tuple[NDArray[np.bool_], ...], folder: Path) -> 
 def _numbered(
     pairs: Path, wanted: tuple[NDArray[np.bool_], ...], count: int
 ) -> Iterator[tuple[pa.RecordBatch, NDArray[np.int64]]]:
-    """The pairs of each side, each with the number of its bucket; these rise with the pair_id."""
+    """The pairs of each side, each with the number of its partition, which rises with pair_id."""
     start = 0
     for batch in read_batches(pairs, SCHEMA.names):
         stop = start + len(batch)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.workplace import Workplace
+from tests.support.workplace import Workplace
 
 # A busy machine must not fail a property, and a property must not fail on one run in a hundred:
 # the examples are the same in every run and take as long as they take.

@@ -1,0 +1,207 @@
+"""What the scores of a set of pairs say: accuracy, calibration, baselines, groups.
+
+Everything here is a pure function of per-pair arrays. The chosen response always comes first, so
+the margin (chosen score - rejected score) is the log odds of the right answer under Bradley-Terry,
+and every outcome is 1.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy import special, stats
+
+from reward.evaluation.scores import Array, Scored
+
+GAPS = ("small", "medium", "large")
+LENGTHS = ("short", "medium", "long")
+
+
+def measure(
+    scored: Scored,
+    *,
+    confidence: float,
+    calibration_bins: int,
+    rating_gaps: tuple[float, float],
+    response_lengths: tuple[int, int],
+    similar_length: float,
+) -> dict[str, Any]:
+    """All that is measured on a set of pairs: finite values, or None where there is nothing to say.
+
+    Args:
+        confidence: level of every interval, between 0 and 1.
+        calibration_bins: see `calibration_error`.
+        rating_gaps, response_lengths: see `gap_class` and `length_class`.
+        similar_length: lengths that differ by at most this share of the longer are similar.
+
+    Standard deviations are those of the population (divided by n).
+    """
+    right = credit(scored.margin)
+    difference = np.abs(scored.chosen_tokens - scored.rejected_tokens)
+    gaps = gap_class(scored, rating_gaps)
+    lengths = length_class(scored, response_lengths)
+    return {
+        **summary(scored, confidence, calibration_bins),
+        "similar_length": estimate(right[difference <= similar_length * scored.longer], confidence),
+        "rating_gap": {
+            name: estimate(right[gaps == index], confidence) for index, name in enumerate(GAPS)
+        },
+        "response_length": {
+            name: estimate(right[lengths == index], confidence)
+            for index, name in enumerate(LENGTHS)
+        },
+    }
+
+
+def summary(scored: Scored, confidence: float, calibration_bins: int) -> dict[str, Any]:
+    """What is measured on every set of scored pairs; it needs neither ratings nor groups."""
+    longer_wins = credit(scored.chosen_tokens - scored.rejected_tokens)
+    return {
+        **estimate(credit(scored.margin), confidence),
+        "log_loss": log_loss(scored.margin),
+        "brier": brier(scored.margin),
+        "calibration_error": calibration_error(scored.margin, calibration_bins),
+        "margin_mean": float(scored.margin.mean()),
+        "margin_std": float(scored.margin.std()),
+        "reward_mean": float(scored.rewards.mean()),
+        "reward_std": float(scored.rewards.std()),
+        "reward_length_pearson": pearson(scored.rewards, scored.tokens),
+        "reward_length_spearman": spearman(scored.rewards, scored.tokens),
+        "longer_wins": estimate(longer_wins, confidence),
+        "shorter_wins": estimate(1 - longer_wins, confidence),
+        "bag_of_words": estimate(credit(scored.bag_of_words), confidence),
+    }
+
+
+def headline(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """The few figures of `measure` or `summary` by which runs are compared (metrics/evaluate.json).
+
+    Of the baselines it has the accuracies alone.
+    """
+    own = ("pairs", "accuracy", "accuracy_low", "accuracy_high")
+    scores = ("log_loss", "brier", "calibration_error")
+    return {name: measured[name] for name in (*own, *scores)} | {
+        name: {"accuracy": measured[name]["accuracy"]} for name in ("longer_wins", "bag_of_words")
+    }
+
+
+def credit(margin: Array) -> Array:
+    """1 for a positive margin, 1/2 for a tie, 0 for a negative one; the mean is the accuracy.
+
+    Ties count one half, as in the Mann-Whitney statistic (Hanley and McNeil 1982, eq. 1), so that
+    a constant model scores 0.5.
+    """
+    return (np.sign(margin) + 1) / 2
+
+
+def estimate(right: Array, confidence: float) -> dict[str, Any]:
+    """Pairs, accuracy and its Wilson interval of the credits `right`, shape (pairs,)."""
+    if len(right) == 0:
+        return {"pairs": 0, "accuracy": None, "accuracy_low": None, "accuracy_high": None}
+    low, high = wilson(float(right.sum()), len(right), confidence)
+    return {
+        "pairs": len(right),
+        "accuracy": float(right.mean()),
+        "accuracy_low": low,
+        "accuracy_high": high,
+    }
+
+
+def wilson(successes: float, trials: int, confidence: float) -> tuple[float, float]:
+    """Interval of a proportion by inverting the score test (Wilson 1927, JASA 22, p. 209-212).
+
+    scipy's binomtest takes whole successes only; ties bring halves, for which the formula stands
+    as it is. A half varies less than a success or a failure, so with ties the interval is, if
+    anything, too wide.
+    """
+    z = float(stats.norm.ppf((1 + confidence) / 2))
+    share = successes / trials
+    centre = share + z * z / (2 * trials)
+    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    # At a share of 0 or 1 the bound equals it, which rounding would miss by a little.
+    low = 0.0 if successes == 0 else (centre - spread) / scale
+    high = 1.0 if successes == trials else (centre + spread) / scale
+    return low, high
+
+
+def log_loss(margin: Array) -> float:
+    """Mean of -ln sigmoid(margin) = softplus(-margin), in nats.
+
+    The Bradley-Terry loss (Ouyang et al. 2022, eq. 1, arXiv 2203.02155). ln 2 for a constant model.
+    """
+    return float(np.logaddexp(0, -margin).mean())
+
+
+def brier(margin: Array) -> float:
+    """Mean of (1 - sigmoid(margin))^2: every outcome is 1.
+
+    Half of eq. 2 of Brier 1950, which counts both classes; as scikit-learn's brier_score_loss.
+    0.25 for a constant model.
+    """
+    return float((special.expit(-margin) ** 2).mean())
+
+
+def calibration_error(margin: Array, bins: int) -> float:
+    """Expected calibration error (Guo et al. 2017, eq. 3, arXiv 1706.04599).
+
+    Sum over bins of (pairs in the bin / pairs) * |accuracy of the bin - mean confidence of the
+    bin|. Confidence is the probability of the response that the model prefers, max(p, 1 - p) with
+    p = sigmoid(margin); `bins` bins of equal width cover [0.5, 1], open on the left, and ties are
+    in the first.
+    """
+    gaps = [
+        len(rows) * abs(credit(margin[rows]).mean() - preference(margin[rows]).mean())
+        for rows in calibration_bins(margin, bins)
+        if len(rows)
+    ]
+    return float(sum(gaps) / len(margin))
+
+
+def preference(margin: Array) -> Array:
+    """Probability of the response that the model prefers, sigmoid(|margin|), in [0.5, 1]."""
+    return special.expit(np.abs(margin))
+
+
+def calibration_bins(margin: Array, bins: int) -> list[Array]:
+    """Row numbers of each bin of `calibration_error`, in order."""
+    edges = np.linspace(0.5, 1, bins + 1)
+    number = np.searchsorted(edges[1:-1], preference(margin), side="left")
+    return [np.flatnonzero(number == index) for index in range(bins)]
+
+
+def mcnemar(right_a: Array, right_b: Array) -> tuple[int, int, float]:
+    """Pairs on which B does better than A, those on which it does worse, and McNemar's exact p.
+
+    McNemar 1947, Psychometrika 12, p. 153-157, as the two-sided binomial test that a pair on which
+    the credits differ is as likely to be better in A as in B; 1 where none differs. With ties,
+    which are right by one half, this is the sign test.
+    """
+    better, worse = int((right_b > right_a).sum()), int((right_b < right_a).sum())
+    if better + worse == 0:
+        return 0, 0, 1.0
+    return better, worse, float(stats.binomtest(better, better + worse).pvalue)
+
+
+def pearson(x: Array, y: Array) -> float | None:
+    """Product-moment correlation; None where one side is constant (or there is a single value)."""
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    return float(stats.pearsonr(x, y).statistic)
+
+
+def spearman(x: Array, y: Array) -> float | None:
+    """Correlation of the ranks, ties sharing their mean rank; None as in `pearson`."""
+    return pearson(stats.rankdata(x), stats.rankdata(y))
+
+
+def gap_class(scored: Scored, rating_gaps: tuple[float, float]) -> Array:
+    """Index into GAPS by rating gap: small <= first < medium <= second < large; -1 if unrated."""
+    classes = np.searchsorted(np.array(rating_gaps), scored.rating_gap, side="left")
+    return np.where(np.isnan(scored.rating_gap), -1, classes)
+
+
+def length_class(scored: Scored, response_lengths: tuple[int, int]) -> Array:
+    """Index into LENGTHS by the longer response: short < first <= medium < second <= long."""
+    return np.searchsorted(np.array(response_lengths), scored.longer, side="right")

@@ -1,0 +1,129 @@
+"""What can be wrong with a pair, and what becomes of it then.
+
+A pair is dropped for the first of its problems whose action is drop, and keeps the others.
+Duplicates and contradictions are between pairs: reward.pairs.repeats finds them.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Literal
+
+from reward.harness.params import Params
+from reward.pairs.preference import Preference, UnusableError
+
+Action = Literal["drop", "count", "ignore"]
+
+# C0 and C1 without tab, line feed and carriage return: left by a broken tool, typed by nobody.
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+REPLACEMENT = "\ufffd"  # what a decoder writes for bytes that it did not understand
+SHORTEST_ECHO = 20  # characters; an answer may well begin with a shorter question
+
+
+class Quality(Params):
+    """The section `quality` of `download` in params.yaml, by kind of problem.
+
+    drop leaves the pair out, count keeps it, and both are counted; ignore does not search for it.
+    """
+
+    empty_prompt: Action
+    """The prompt is nothing but white space."""
+    empty_response: Action
+    """A response is nothing but white space."""
+    identical_responses: Action
+    """Chosen and rejected are the same but for white space around them."""
+    tie: Action
+    """Both ratings are equal, and the data calls one response chosen nevertheless."""
+    rating_contradicts_order: Action
+    """The rejected response is rated higher."""
+    repeats_prompt: Action
+    """A response begins with the whole last turn of the prompt."""
+    control_characters: Action
+    """Some text has control characters beside tabs and line ends."""
+    replacement_characters: Action
+    """Some text has U+FFFD, the mark of bytes that could not be decoded."""
+    contradiction: Action
+    """Another pair has the same two responses with the other one chosen; drop leaves out both."""
+    duplicate: Action
+    """Another pair is the same; one of them stays."""
+
+
+def judge(pair: Preference, actions: dict[str, Action]) -> list[str]:
+    """The problems that a pair is kept with, given the action of each kind of them.
+
+    Raises UnusableError with the reason where the pair is to be dropped.
+    """
+    if any(_is_broken(text) for text in _texts(pair)):
+        raise UnusableError("broken_text")
+    if not pair.prompt or pair.prompt[-1].role != "user":
+        raise UnusableError("prompt_not_from_user" if pair.prompt else "empty_prompt")
+    found = []
+    for kind, is_wrong in CHECKS.items():
+        if actions[kind] != "ignore" and is_wrong(pair):
+            if actions[kind] == "drop":
+                raise UnusableError(kind)
+            found.append(kind)
+    return found
+
+
+def _texts(pair: Preference) -> list[str]:
+    return [*(text for turn in pair.prompt for text in turn), pair.chosen, pair.rejected]
+
+
+def _is_broken(text: str) -> bool:
+    # A lone surrogate: JSON can spell one ("\ud800"), UTF-8, and so a tokenizer, cannot hold it.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def has_no_prompt(pair: Preference) -> bool:
+    return not any(turn.content.strip() for turn in pair.prompt)
+
+
+def has_an_empty_response(pair: Preference) -> bool:
+    return not pair.chosen.strip() or not pair.rejected.strip()
+
+
+def has_identical_responses(pair: Preference) -> bool:
+    return pair.chosen.strip() == pair.rejected.strip()
+
+
+def is_a_tie(pair: Preference) -> bool:
+    return pair.chosen_rating is not None and pair.chosen_rating == pair.rejected_rating
+
+
+def is_rated_the_other_way(pair: Preference) -> bool:
+    return (
+        pair.chosen_rating is not None
+        and pair.rejected_rating is not None
+        and pair.chosen_rating < pair.rejected_rating
+    )
+
+
+def repeats_its_prompt(pair: Preference) -> bool:
+    asked = pair.prompt[-1].content.strip()
+    if len(asked) < SHORTEST_ECHO:
+        return False
+    return any(side.lstrip().startswith(asked) for side in (pair.chosen, pair.rejected))
+
+
+def has_control_characters(pair: Preference) -> bool:
+    return any(CONTROL.search(text) for text in _texts(pair))
+
+
+def has_replacement_characters(pair: Preference) -> bool:
+    return any(REPLACEMENT in text for text in _texts(pair))
+
+
+CHECKS: dict[str, Callable[[Preference], bool]] = {
+    "empty_prompt": has_no_prompt,
+    "empty_response": has_an_empty_response,
+    "identical_responses": has_identical_responses,
+    "tie": is_a_tie,
+    "rating_contradicts_order": is_rated_the_other_way,
+    "repeats_prompt": repeats_its_prompt,
+    "control_characters": has_control_characters,
+    "replacement_characters": has_replacement_characters,
+}

@@ -1,0 +1,118 @@
+"""Answers to one prompt, and how many of them go through the model at once.
+
+Nothing here imports torch: sizes and orders are decided on lengths alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from reward.tokens.prefix import common_prefix
+from reward.tokens.records import Token
+
+
+@dataclass(frozen=True)
+class Group:
+    """Token sequences that start alike: the two sides of a pair, or n answers to one prompt.
+
+    sequences: each an int array of shape (tokens,), prompt and response together.
+    prefix: how many leading tokens all of them share and the model computes once; shorter than
+        the shortest sequence, so that each keeps a token of its own.
+    """
+
+    sequences: tuple[np.ndarray, ...]
+    prefix: int
+
+    @staticmethod
+    def of(sequences: Sequence[np.ndarray]) -> "Group":
+        """Group sequences by their longest common prefix."""
+        shortest = min(map(len, sequences))
+        prefix = common_prefix(*sequences) if len(sequences) > 1 else 0
+        return Group(tuple(sequences), min(prefix, shortest - 1))
+
+    @property
+    def shared_tokens(self) -> int:
+        """Tokens that the model computes when the prefix is shared."""
+        return sum(map(len, self.sequences)) - (len(self.sequences) - 1) * self.prefix
+
+    def pieces(self, budget: int) -> "list[Group]":
+        """The sequences in groups, in order, of at most `budget` tokens where the prefix counts in
+        the first alone; one sequence that alone is longer is a group of its own.
+        """
+        pieces: list[list[np.ndarray]] = []
+        used = self.prefix
+        for sequence in self.sequences:
+            own = len(sequence) - self.prefix
+            if not pieces or used + own > budget:
+                used = 0 if pieces else self.prefix
+                pieces.append([])
+            pieces[-1].append(sequence)
+            used += own
+        return [Group(tuple(piece), self.prefix) for piece in pieces]
+
+
+def read_groups(table: pa.Table) -> list[Group]:
+    """The pairs of a token table as groups (chosen, rejected), in the table's order."""
+    chosen, rejected = (_rows(table[side]) for side in (Token.CHOSEN_IDS, Token.REJECTED_IDS))
+    prefixes = table[Token.PREFIX_LENGTH].to_pylist()
+    return [
+        Group(pair, min(prefix, *(len(side) - 1 for side in pair)))
+        for pair, prefix in zip(zip(chosen, rejected, strict=True), prefixes, strict=True)
+    ]
+
+
+def read_rating_gaps(table: pa.Table) -> np.ndarray:
+    """Chosen rating minus rejected rating of a token table, float32 (pairs,); NaN if unrated."""
+    gaps = pc.subtract(table[Token.CHOSEN_RATING], table[Token.REJECTED_RATING])
+    return gaps.to_numpy().astype(np.float32)
+
+
+def _rows(column: pa.ChunkedArray) -> list[np.ndarray]:
+    """A list column as views into its one value buffer: no copy per row."""
+    lists = column.combine_chunks()
+    values = lists.flatten().to_numpy()
+    ends = np.cumsum(lists.value_lengths().to_numpy())
+    return np.split(values, ends[:-1])
+
+
+def micro_batches(sizes: Sequence[tuple[int, int]], budget: int, padded: bool) -> list[list[int]]:
+    """Cut one batch into micro-batches of at most `budget` computed tokens.
+
+    sizes: for each group (tokens, rows): its shared tokens and 1, or its longest sequence and its
+        number of sequences where rows are padded.
+    budget: tokens, padding counted; a group that alone is larger becomes a micro-batch of its own.
+
+    Returns the positions of the groups, longest first, so that a batch that does not fit memory
+    fails at its first micro-batch and rows of like length are padded together.
+    """
+    order = sorted(range(len(sizes)), key=lambda i: (-sizes[i][0], i))
+    batches: list[list[int]] = []
+    longest = used = 0
+    for i in order:
+        tokens, rows = sizes[i]
+        cost = longest * rows if padded else tokens
+        if not batches or used + cost > budget:
+            batches.append([])
+            longest, used = tokens, 0
+            cost = tokens * rows
+        batches[-1].append(i)
+        used += cost
+    return batches
+
+
+def shares(sizes: Sequence[int], processes: int) -> list[list[int]]:
+    """Partition a batch into a share for each process, of about the same number of tokens.
+
+    Longest processing time first (Graham 1969, "Bounds on multiprocessing timing anomalies"):
+    each group, longest first, goes to the process with the fewest tokens so far.
+    """
+    partition: list[list[int]] = [[] for _ in range(processes)]
+    loads = [0] * processes
+    for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
+        process = loads.index(min(loads))
+        partition[process].append(i)
+        loads[process] += sizes[i]
+    return partition

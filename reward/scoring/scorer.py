@@ -1,0 +1,267 @@
+"""Rewards from a network: the forward pass that training, evaluation and scoring share."""
+
+import logging
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+from tqdm import tqdm
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from reward.harness.errors import InputError, first_line
+from reward.scoring.attention import ATTENTION
+from reward.scoring.devices import precision
+from reward.scoring.groups import Group, micro_batches, shares
+from reward.scoring.head import Head
+from reward.scoring.internals import attention_of, takes_attention, takes_positions, use_attention
+from reward.scoring.layers import OtherFormError, fuse_gelu, last_feed_forward, only_scored
+from reward.scoring.layout import Layout, PrefixCache, scored_position, use_layout
+from reward.scoring.settings import check_folder
+
+log = logging.getLogger(__name__)
+
+# The largest difference, relative to the largest reward, that the two forward passes may show:
+# a few roundings of the number format, which differ because sums are taken in another order.
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+
+
+class Scorer:
+    """Gives a network's rewards for groups of answers.
+
+    network: a sequence-classification model with one label, its adapter put in already.
+    """
+
+    def __init__(self, network: PreTrainedModel):
+        self.network = network
+        self.shared = False
+        self._plain_attention = attention_of(network)
+        self._narrowed: list[RemovableHandle] = []
+        self._most = sys.maxsize  # tokens at once, where memory has once run out
+        fuse_gelu(network)
+        self.head = Head(network)
+
+    @property
+    def pad_token_id(self) -> int | None:
+        return self.network.config.get_text_config().pad_token_id
+
+    def share_prefixes(self, groups: Sequence[Group]) -> bool:
+        """Compute shared prefixes once from now on, if that gives this network's own rewards.
+
+        Both forward passes are run on the shortest, the median and the longest of `groups`, each
+        answer alone and all in one row.
+        Encoders, recurrent layers and networks that do not take their attention from transformers'
+        interface keep padded rows, and one logged sentence says so.
+        """
+        if not takes_attention(self.network):
+            log.warning(
+                "%s: no replaceable attention; rows are padded.", type(self.network).__name__
+            )
+            return False
+        by_length = sorted(groups, key=lambda group: group.shared_tokens)
+        few = [by_length[i] for i in (0, len(groups) // 2, -1)]
+        few = [Group.of(group.sequences[:2]) for group in few]
+        alone = [Group((sequence,), 0) for group in few for sequence in group.sequences]
+        own = np.concatenate(self.score(alone, 1, None))
+        if self.head.rewards.dim() != 3:
+            return self._padded("it rewards whole rows")
+        if not takes_positions(self.network):
+            return self._padded("its forward pass is of another form (it takes no position_ids)")
+        self._switch(True)
+        try:
+            shared = np.concatenate(self.score(few, self.cost(few), None))
+        except OtherFormError as error:
+            return self._padded(f"its forward pass is of another form ({error})")
+        difference = float(np.abs(own - shared).max() / max(np.abs(own).max(), 1e-6))
+        device = self.network.device.type
+        dtype = self.network.dtype
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+        if not difference <= TOLERANCE[dtype]:
+            return self._padded(f"rewards would change by {difference:.1e} of the largest")
+        return True
+
+    def _padded(self, reason: str) -> bool:
+        self._switch(False)
+        log.warning("%s: no shared prefixes, %s.", type(self.network).__name__, reason)
+        return False
+
+    def _switch(self, shared: bool) -> None:
+        self.shared = shared
+        use_attention(self.network, ATTENTION if shared else self._plain_attention)
+        for hook in self._narrowed:
+            hook.remove()
+        feed_forward = last_feed_forward(self.network) if shared else None
+        self._narrowed = only_scored(feed_forward) if feed_forward else []
+
+    def sizes(self, groups: Sequence[Group]) -> list[tuple[int, int]]:
+        """What `groups.micro_batches` needs: tokens and rows of each group."""
+        if self.shared:
+            return [(group.shared_tokens, 1) for group in groups]
+        return [(max(map(len, group.sequences)), len(group.sequences)) for group in groups]
+
+    def cost(self, groups: Sequence[Group]) -> int:
+        """Tokens that are computed where all groups go through the network at once."""
+        tokens, rows = zip(*self.sizes(groups), strict=True)
+        return sum(tokens) if self.shared else max(tokens) * sum(rows)
+
+    def micro_batches(self, groups: Sequence[Group], budget: int) -> list[list[int]]:
+        """Positions of the groups, cut so that at most `budget` tokens are computed at once."""
+        return micro_batches(self.sizes(groups), budget, padded=not self.shared)
+
+    def __call__(
+        self,
+        model: Callable[..., object],
+        groups: Sequence[Group],
+        cache: PrefixCache | None = None,
+    ) -> Tensor:
+        """Rewards of all answers of the groups, in order: (answers,), float32 or wider.
+
+        model: the network or whatever wraps it (adapter, data-parallel wrapper).
+        cache: for one group in several calls, which share its prefix: empty at the first.
+        """
+        self.head.forget()  # of a pass that ran out of memory, this is all that holds the graph
+        device = self.network.device
+        if self.shared:
+            layout = Layout(groups, self.pad_token_id, device, cache)
+            with use_layout(layout):
+                model(input_ids=layout.input_ids, position_ids=layout.position_ids, use_cache=False)
+            return self.head.rewards[0, layout.ends, 0]
+        sequences = [sequence for group in groups for sequence in group.sequences]
+        if self.pad_token_id is None and len(sequences) > 1:  # transformers takes no two such rows
+            return torch.cat([self(model, [Group((sequence,), 0)]) for sequence in sequences])
+        lengths = [len(sequence) for sequence in sequences]
+        rows = np.full((len(sequences), max(lengths)), self.pad_token_id or 0, dtype=np.int64)
+        for row, sequence in zip(rows, sequences, strict=True):
+            row[: len(sequence)] = sequence
+        mask = np.arange(rows.shape[1]) < np.array(lengths)[:, None]
+        output = model(
+            input_ids=torch.from_numpy(rows).to(device),
+            attention_mask=torch.from_numpy(mask.astype(np.int64)).to(device),
+        )
+        return output.logits[:, 0]  # type: ignore[attr-defined]
+
+    @torch.no_grad()
+    def score(
+        self, groups: Sequence[Group], budget: int, bar: "tqdm[Any] | None"
+    ) -> list[np.ndarray]:
+        """Rewards of many groups: for each group, in order, a float32 array of shape (answers,).
+
+        budget: tokens computed at once, padding counted; a group of more answers than fit is cut.
+            What does not fit into memory is cut as well, and what follows is kept as small.
+        bar: is moved on by a group at a time.
+
+        Raises InputError where one answer alone does not fit into memory.
+        """
+        self.network.eval()
+        scored: dict[int, np.ndarray] = {}
+        budget = min(budget, self._most)
+        batches = deque(self.micro_batches(groups, budget))
+        while batches:
+            chosen = [groups[i] for i in batches[0]]
+            try:
+                rewards = self._score_at_once(chosen, budget)
+            except RuntimeError as error:
+                if not should_reduce_batch_size(error):
+                    raise
+                rewards = None
+            if rewards is None:  # out of the handler, which holds on to what the pass has left
+                budget = self._most = min(self._most, self._smaller_budget(chosen, budget))
+                left = [i for batch in batches for i in batch]
+                cut = self.micro_batches([groups[i] for i in left], budget)
+                batches = deque([left[i] for i in batch] for batch in cut)
+                continue
+            scored.update(zip(batches.popleft(), rewards, strict=True))
+            if bar is not None:
+                bar.update(len(chosen))
+        return [scored[i] for i in range(len(groups))]
+
+    def _smaller_budget(self, groups: Sequence[Group], budget: int) -> int:
+        """For groups that did not fit into memory: half of what they take."""
+        clear_device_cache(garbage_collection=True)
+        longest = max(len(sequence) for group in groups for sequence in group.sequences)
+        pieces = [piece for group in groups for piece in group.pieces(budget)]
+        if len(groups) == 1 and all(len(piece.sequences) == 1 for piece in pieces):
+            raise InputError(
+                f"an answer of {longest} tokens with its prompt does not fit into memory: lower "
+                f"max_length or choose a smaller backbone."
+            )
+        smaller = min(budget, self.cost(groups)) // 2
+        log.warning("Out of memory: at most %d tokens at once from now on.", smaller)
+        return smaller
+
+    def _score_at_once(self, groups: Sequence[Group], budget: int) -> list[np.ndarray]:
+        if self.cost(groups) > budget and len(groups[0].sequences) > 1:  # it is one group
+            return [self._score_in_pieces(groups[0], budget)]
+        rewards = self(self.network, groups).cpu().numpy()
+        return np.split(rewards, np.cumsum([len(group.sequences) for group in groups])[:-1])
+
+    def _score_in_pieces(self, group: Group, budget: int) -> np.ndarray:
+        if not self.shared:
+            alone = [Group((sequence,), 0) for sequence in group.sequences]
+            return np.concatenate(self.score(alone, budget, None))
+        # What is scored stands after the prefix, even where an answer is padding tokens alone.
+        ends = [scored_position(sequence, self.pad_token_id) for sequence in group.sequences]
+        group = Group(group.sequences, min(group.prefix, *ends))
+        cache: PrefixCache = []
+        pieces = group.pieces(budget)
+        return np.concatenate(
+            [self(self.network, [piece], cache).cpu().numpy() for piece in pieces]
+        )
+
+
+def score_everywhere(
+    scorer: Scorer, groups: Sequence[Group], budget: int, progress: str | None
+) -> list[np.ndarray]:
+    """`Scorer.score` with a share of the groups in each process; each returns all rewards.
+
+    progress: what the bar is labelled, or None for no bar.
+    """
+    state = PartialState()
+    partition = shares([group.shared_tokens for group in groups], state.num_processes)
+    mine = partition[state.process_index]
+    hidden = progress is None or not state.is_main_process
+    with tqdm(total=len(mine), desc=progress, unit="pair", disable=hidden) as bar:
+        rewards = scorer.score([groups[i] for i in mine], budget, bar)
+    scored = list(zip(mine, rewards, strict=True))
+    everything = dict(gather_object(scored))
+    return [everything[i] for i in range(len(groups))]
+
+
+def open_model(folder: Path, device: torch.device) -> PreTrainedModel:
+    """A reward model that train wrote, or any sequence classifier with one label, to score with.
+
+    Its number format is that of a model that is not trained: `frozen` of reward.scoring.devices.
+
+    Raises InputError where the folder holds no model or a model without a trained head.
+    """
+    check_folder(folder)
+    try:
+        network, loading = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            dtype=precision(device).frozen,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise InputError(
+            f"{folder} holds no sequence classifier that can be opened ({first_line(error)}): name "
+            f"the folder of a model, such as the one that train wrote."
+        ) from None
+    if loading["missing_keys"] or network.config.num_labels != 1:
+        raise InputError(
+            f"{folder} is no reward model ({network.config.num_labels} labels, weights missing: "
+            f"{', '.join(sorted(loading['missing_keys'])) or 'none'}): name a sequence classifier "
+            f"with one label, such as the one that train wrote."
+        )
+    return network.to(device).eval()

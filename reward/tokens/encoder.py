@@ -1,0 +1,205 @@
+"""How a conversation becomes token ids: chat template and tokenizer."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from tokenizers import AddedToken, Tokenizer
+
+from reward.harness.errors import InputError
+from reward.tokens.chat_template import compiled, default_template, template_of
+from reward.tokens.prefix import common_prefix
+from reward.tokens.truncation import Encoded
+
+ChatMessage = dict[str, str]
+"""One turn as chat templates take it: role and content (reward.pairs.preference.Message as a
+dictionary)."""
+
+
+class Encoder:
+    """Chat template and tokenizer of a backbone or model folder, without transformers.
+
+    Gives the text and the ids that `apply_chat_template` of transformers' AutoTokenizer gives for
+    the same folder, with one exception: `strftime_now` gives a fixed date, because ids that change
+    from day to day could not be reproduced.
+
+    Where the folder has no chat template, turns are written as `User: ...` and `Assistant: ...`,
+    one a line. Each ends with the token that the tokenizer puts after a text by itself, else with
+    its end-of-sequence token; the first begins with the tokens that the tokenizer puts before a
+    text. Rendered text is always encoded without adding special tokens, so nothing is there twice.
+
+    chat_template: the template in use, to be saved with a model that is trained on these ids.
+    starts: ids of the tokens that may only stand first (BOS, CLS).
+    """
+
+    chat_template: str
+    starts: frozenset[int]
+
+    def __init__(self, folder: Path) -> None:
+        """Raises InputError where the folder has no tokenizer.json or its template is broken."""
+        if not (folder / "tokenizer.json").is_file():
+            raise InputError(
+                f"{folder} has no tokenizer.json: "
+                f"choose a backbone with a fast tokenizer or convert it with transformers."
+            )
+        settings = _settings(folder)
+        self._folder = folder
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        _add_tokens(self._tokenizer, settings)
+        self._special = _special_tokens(folder, settings, self._tokenizer)
+        template = template_of(folder, settings)
+        self.chat_template = template or default_template(self._tokenizer, self._special)
+        self._template = compiled(self.chat_template, folder)
+        self._cut = _cut_pattern(self._tokenizer)
+        first = [
+            self._special[name] for name in ("bos_token", "cls_token") if name in self._special
+        ]
+        ids = map(self._tokenizer.token_to_id, first)
+        self.starts = frozenset(number for number in ids if number is not None)
+
+    def render(
+        self, messages: Sequence[ChatMessage], *, add_generation_prompt: bool = False
+    ) -> str:
+        """The conversation as one text.
+
+        Raises InputError where the template refuses it, e.g. because it knows no system turns.
+        """
+        try:
+            return self._template.render(
+                messages=messages,
+                tools=None,
+                documents=None,
+                add_generation_prompt=add_generation_prompt,
+                **self._special,
+            )
+        except jinja2.TemplateError as error:
+            roles = ", ".join(message["role"] for message in messages)
+            raise InputError(
+                f"The chat template in {self._folder} refuses a conversation with the roles "
+                f"{roles} ({error}): remove such turns from the data or choose another backbone."
+            ) from None
+
+    def encode(
+        self, prompts: Sequence[Sequence[ChatMessage]], responses: Sequence[Sequence[str]]
+    ) -> list[Encoded]:
+        """Ids of every prompt with each of its responses, nothing truncated.
+
+        prompts: conversations, each ending with a turn to be answered; responses: the assistant's
+        answers to the prompt at the same place, one, two (a pair) or more.
+        The ids of a prompt followed by those of a response are exactly the ids of the whole text.
+        The prompt's ids are the longest common prefix of the rendered prompt and of all its whole
+        texts, because a token may span the place where the response begins.
+        """
+        texts: list[str] = []
+        for prompt, answers in zip(prompts, responses, strict=True):
+            opening = self.render(prompt, add_generation_prompt=True)
+            wholes = [
+                self.render([*prompt, {"role": "assistant", "content": answer}])
+                for answer in answers
+            ]
+            # A special token always separates what stands before it from what comes after it, so
+            # the prompt up to its last one is encoded once for all responses. Both parts contain
+            # that token: it shields the second part from what tokenizers do at a text's start.
+            cut = self._cut.match(opening) if self._cut else None
+            if cut and all(whole.startswith(opening) for whole in wholes):
+                texts.append(opening[: cut.end(1)])
+                texts.extend(text[cut.start(1) :] for text in [opening, *wholes])
+            else:
+                texts.extend(["", opening, *wholes])
+        encodings = iter(self._tokenizer.encode_batch_fast(texts, add_special_tokens=False))
+        return [_join([next(encodings).ids for _ in range(len(a) + 2)]) for a in responses]
+
+
+def check_length(max_length: int, folder: Path) -> None:
+    """Raise InputError where max_length exceeds the positions that config.json names, if any."""
+    config = _read(folder / "config.json")
+    config = config.get("text_config", config)
+    positions = config.get("max_position_embeddings", config.get("n_positions"))
+    if positions is not None and max_length > positions:
+        raise InputError(
+            f"max_length={max_length} exceeds the backbone's {positions} positions: "
+            f"lower max_length or choose another backbone."
+        )
+
+
+def _join(parts: list[list[int]]) -> Encoded:
+    """Ids of [head, rest of the prompt, rest of each whole text]; the rests repeat head's last."""
+    head, opening, *rests = (np.array(ids, dtype=np.int32) for ids in parts)
+    shared = common_prefix(opening, *rests)
+    prompt = np.concatenate([head[:-1], opening[:shared]])
+    return Encoded(prompt, [rest[shared:] for rest in rests])
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """tokenizer_config.json, and special_tokens_map.json where transformers still reads it."""
+    settings = _read(folder / "tokenizer_config.json")
+    if "added_tokens_decoder" not in settings:
+        settings |= _read(folder / "special_tokens_map.json")
+    return settings
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _add_tokens(tokenizer: Tokenizer, settings: dict[str, Any]) -> None:
+    """Tokens that only tokenizer_config.json knows, in the order of their ids, then the named."""
+    decoder = settings.get("added_tokens_decoder", {})
+    tokens = [AddedToken(**decoder[key]) for key in sorted(decoder, key=int)]
+    tokens += [
+        AddedToken(name, special=True, normalized=False) for name in _named(settings).values()
+    ]
+    known = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    tokenizer.add_tokens([token for token in tokens if token.content not in known])
+
+
+def _named(settings: dict[str, Any]) -> dict[str, str]:
+    """The values of bos_token, eos_token and the like; each is a text or a saved AddedToken."""
+    values = {key: value for key, value in settings.items() if key.endswith("_token") and value}
+    texts = {key: v["content"] if isinstance(v, dict) else v for key, v in values.items()}
+    return {key: text for key, text in texts.items() if isinstance(text, str)}
+
+
+def _special_tokens(folder: Path, settings: dict[str, Any], tokenizer: Tokenizer) -> dict[str, str]:
+    """The named special tokens; config.json's ids stand in for names that are not given at all.
+
+    Old folders rely on defaults in the tokenizer's class; their config.json has the same ids.
+    """
+    config = _read(folder / "config.json")
+    special = _named(settings)
+    for name in ("bos_token", "eos_token"):
+        number = config.get(f"{name}_id")
+        token = tokenizer.id_to_token(number) if isinstance(number, int) else None
+        if name not in settings and token is not None:
+            special[name] = token
+    return special
+
+
+def _cut_pattern(tokenizer: Tokenizer) -> re.Pattern[str] | None:
+    """Finds the last special token of a text, as group 1, among those that are found for certain.
+
+    Certain are the tokens that are matched in the text as it is, wherever it stands, and that
+    share no character with a neighbour: no other token contains them, none ends as they begin or
+    begins as they end.
+    """
+    added = list(tokenizer.get_added_tokens_decoder().values())
+    contents = [token.content for token in added]
+    begins = {text[:end] for text in contents for end in range(1, len(text) + 1)}
+    ends = {text[start:] for text in contents for start in range(len(text))}
+    certain = [
+        re.escape(token.content)
+        for token in added
+        if token.special
+        and not token.normalized
+        and not token.single_word
+        and not any(token.content[start:] in begins for start in range(1, len(token.content)))
+        and not any(token.content[:end] in ends for end in range(1, len(token.content)))
+        and sum(token.content in text for text in contents) == 1
+    ]
+    return re.compile(f"(?s:.*)({'|'.join(certain)})") if certain else None

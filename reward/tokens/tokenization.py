@@ -1,0 +1,101 @@
+"""How pairs become token records: rendered, tokenised, and cut so that their sides still differ."""
+
+import sys
+from itertools import compress
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+from tqdm import tqdm
+
+from reward.harness.errors import InputError
+from reward.harness.params import Params
+from reward.tokens.encoder import Encoder
+from reward.tokens.prefix import Ids, common_prefix
+from reward.tokens.records import TOKENS, TokenSettings
+from reward.tokens.truncation import truncate
+
+BATCH_ROWS = 1024  # pairs in memory at once, and in a row group of the output
+
+
+class Tokenize(Params):
+    """The section `tokenize` of params.yaml."""
+
+    prompt_floor: float = Field(ge=0, lt=1)
+    """The share of max_length that truncation leaves to a prompt at least."""
+
+
+def write_tokens(pairs: Path, encoder: Encoder, settings: TokenSettings, tokens: Path) -> int:
+    """Write the token records of a file of preferences (reward.pairs.preference.SCHEMA).
+
+    Returns the number of pairs that were left out: those whose sides differ as text but not as
+    tokens, from which nothing can be learned. Raises InputError where no pair is left.
+    """
+    schema = settings.schema()
+    with (
+        # pre_buffer would keep all that was read in memory.
+        pq.ParquetFile(pairs, pre_buffer=False) as source,
+        pq.ParquetWriter(tokens, schema, compression="zstd", use_dictionary=False) as sink,
+        tqdm(
+            desc=f"tokenize {tokens.stem}",
+            total=source.metadata.num_rows,
+            unit=" pairs",
+            disable=None,  # no bar where stderr is not a terminal
+        ) as progress,
+    ):
+        left_out = 0
+        for batch in source.iter_batches(BATCH_ROWS):
+            records = encode(settings, encoder, batch)
+            sink.write_batch(records.cast(schema))
+            left_out += len(batch) - len(records)
+            progress.update(len(batch))
+    if left_out == source.metadata.num_rows:
+        raise InputError(
+            f"No pair of {pairs} has sides that differ as tokens: "
+            f"choose a backbone whose tokenizer knows the language of the data."
+        )
+    if left_out:
+        print(f"{pairs}: {left_out:,} pairs left out, same tokens on both sides", file=sys.stderr)
+    return left_out
+
+
+def encode(settings: TokenSettings, encoder: Encoder, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The token records of a batch of preferences, without the pairs whose sides are the same."""
+    sides = zip(batch["chosen"].to_pylist(), batch["rejected"].to_pylist(), strict=True)
+    encoded = encoder.encode(batch["prompt"].to_pylist(), list(sides))
+    differs = [not np.array_equal(chosen, rejected) for _, (chosen, rejected) in encoded]
+    ids: tuple[list[Ids], list[Ids]] = [], []
+    lengths = []
+    for prompt, responses in compress(encoded, differs):
+        short = truncate(
+            prompt, responses, settings.max_length, settings.prompt_floor, encoder.starts
+        )
+        for side, response in zip(ids, short.responses, strict=True):
+            side.append(np.concatenate([short.prompt, response]))
+        lengths.append(
+            (
+                common_prefix(ids[0][-1], ids[1][-1]),
+                len(prompt),
+                *map(len, responses),
+                len(prompt) + common_prefix(*responses),
+            )
+        )
+    kept = batch.filter(pa.array(differs))
+    return pa.record_batch(
+        [
+            kept["pair_id"],
+            *map(to_lists, ids),
+            *np.array(lengths, dtype=np.int32).reshape(-1, 5).T,
+            kept["chosen_rating"],
+            kept["rejected_rating"],
+        ],
+        names=TOKENS.names,
+    )
+
+
+def to_lists(rows: list[Ids]) -> pa.ListArray:
+    """Arrays of ids as one list column."""
+    ends = np.cumsum([0, *map(len, rows)], dtype=np.int32)
+    return pa.ListArray.from_arrays(ends, np.concatenate([*rows, np.empty(0, dtype=np.int32)]))

@@ -1,0 +1,76 @@
+"""The course of training: a CSV with a row per step, and one moving bar."""
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from reward.harness.results import rounded
+
+
+class Progress(TrainerCallback):
+    """One row per step in the curve's CSV and one moving bar, while the run goes on.
+
+    Rows of a run that goes on from a checkpoint are written again from the checkpoint's history,
+    so the file is the one of an uninterrupted run. A number that is not finite leaves its cell
+    empty: where float16 overflows, the gradient of that step is infinite and the step is left out.
+    """
+
+    COLUMNS = ("step", "epoch", "split", "loss", "accuracy", "margin", "learning_rate", "grad_norm")
+
+    def __init__(self, curve: Path, steps_per_epoch: int):
+        self.curve, self.steps_per_epoch = curve, steps_per_epoch
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if not state.is_world_process_zero:
+            return
+        self.bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            desc="train",
+            unit="step",
+            disable=None,  # no bar where stderr is not a terminal
+        )
+        self.file = self.curve.open("w", encoding="utf-8", newline="")
+        self.rows = csv.DictWriter(self.file, self.COLUMNS, lineterminator="\n")
+        self.rows.writeheader()
+        for logs in state.log_history:
+            self._write(logs)
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
+        logs = given["logs"]
+        if not state.is_world_process_zero:
+            return
+        self._write(logs | {"step": state.global_step})
+        self.bar.update(state.global_step - self.bar.n)
+        if "loss" in logs:
+            self.bar.set_postfix(
+                loss=f"{logs['loss']:.3f}", accuracy=f"{logs['accuracy']:.2f}", refresh=False
+            )
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            self.bar.close()
+            self.file.close()
+
+    def _write(self, logs: dict[str, float]) -> None:
+        row = {"step": logs["step"], "epoch": logs["step"] / self.steps_per_epoch}
+        if "eval_log_loss" in logs:
+            row |= {"loss": logs["eval_log_loss"], "accuracy": logs["eval_accuracy"]}
+            self._write_row(row, "validation")
+        elif "loss" in logs:
+            self._write_row(row | {name: logs[name] for name in self.COLUMNS[3:]}, "train")
+        self.file.flush()
+
+    def _write_row(self, row: dict[str, float], split: str) -> None:
+        cells = {name: rounded(x) if math.isfinite(x) else None for name, x in row.items()}
+        self.rows.writerow(cells | {"split": split})

@@ -1,0 +1,45 @@
+"""Mean and deviation of a trained model's rewards."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from reward.harness.errors import InputError
+from reward.scoring.devices import best_device
+from reward.scoring.groups import Group
+from reward.scoring.scorer import Scorer, open_model
+from reward.scoring.settings import RewardSettings, write_settings
+from reward.tokens.records import TokenSettings
+
+
+def normalise(
+    model: Path,
+    tokens: TokenSettings,
+    groups: Sequence[Group],
+    *,
+    pairs: int,
+    seed: int,
+    budget: int,
+) -> None:
+    """Write the settings of a saved model into its config.json.
+
+    model: the folder, which is opened and scored with as evaluate does it. tokens: how the texts
+    were cut. groups: the training pairs; `pairs` of them, drawn by the seed without replacement,
+    give mean and deviation of all their responses' rewards. Their mean is off by about
+    std / sqrt(2 x pairs). budget: tokens computed at once.
+
+    Raises InputError where a reward is not finite.
+    """
+    drawn = np.random.default_rng(seed).permutation(len(groups))[:pairs]
+    sample = [groups[i] for i in np.sort(drawn)]
+    scorer = Scorer(open_model(model, best_device()))
+    scorer.share_prefixes(sample)
+    rewards = np.concatenate(scorer.score(sample, budget, None)).astype(np.float64)
+    if not np.isfinite(rewards).all():
+        raise InputError(
+            "the trained model gives rewards that are not finite: lower train.learning_rate or "
+            "train.max_grad_norm."
+        )
+    mean, std = float(rewards.mean()), float(rewards.std())
+    write_settings(model, RewardSettings(**tokens._asdict(), mean=mean, std=std))

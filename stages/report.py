@@ -1,0 +1,98 @@
+"""report: the evidence of one run as a page for people, and the card of its model."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.csv
+
+from reward.harness.errors import InputError
+from reward.harness.files import dvc_hash, read_json, replacing
+from reward.harness.params import Params, Seed
+from reward.harness.stage import run
+from reward.report.card import model_card
+from reward.report.page import render
+from reward.report.plots import Plot
+from reward.report.provenance import Provenance, loaded_code
+from reward.report.verdicts import Evidence
+from reward.scoring.settings import read_settings
+
+
+class ReportParams(Params):
+    """What report reads of params.yaml: all that made the model, to be shown as it is."""
+
+    dataset: str
+    datasets: dict[str, dict[str, Any]]
+    backbone: str
+    backbones: dict[str, dict[str, Any]]
+    download: dict[str, Any]
+    max_length: int
+    seed: Seed
+    split: dict[str, Any]
+    tokenize: dict[str, Any]
+    train: dict[str, Any]
+    testsets: dict[str, Any]
+    evaluate: dict[str, Any]
+
+
+def report(
+    params: ReportParams,
+    scores: Path,
+    testsets: Path,
+    model: Path,
+    splits: Path,
+    raw: Path,
+    backbone: Path,
+    reliability: Path,
+    margins: Path,
+    accuracy_by_gap: Path,
+    reward_length: Path,
+    train_curve: Path,
+    templates: Path,
+    page: Path,
+    report: Path,
+    card: Path,
+) -> None:
+    """Write the report (an HTML file) and the model card (a Markdown file).
+
+    scores, testsets, model, splits, raw, backbone: folders that evaluate, testsets, train, split
+    and download wrote. reliability to train_curve: the CSV files of evaluate's and train's plots.
+    templates: the folder of DVC's plot templates. page: the folder of the templates of report and
+    card. The same inputs give the same bytes.
+    """
+    curves = [reliability, margins, accuracy_by_gap, reward_length, train_curve]
+    plots = [
+        Plot(path.stem, pyarrow.csv.read_csv(path), templates / f"{path.stem}.json")
+        for path in curves
+    ]
+    evidence = Evidence.read(scores, testsets)
+    inputs = [scores, testsets, model, splits, raw, backbone, *curves, page]
+    inputs += [plot.template for plot in plots] + [Path("stages/report.py"), *loaded_code()]
+    provenance = Provenance(
+        dataset=read_json(raw / "source.json"),
+        backbone=read_json(backbone / "source.json"),
+        near_duplicates=read_json(splits / "near_duplicates.json"),
+        parameters=_parameters(params),
+        hashes={path.as_posix(): dvc_hash(path) for path in inputs},
+    )
+    with replacing(report) as partial:
+        html = render(page, evidence, plots, splits / "validation.parquet", provenance)
+        partial.write_text(html, encoding="utf-8")
+    settings = read_settings(model)
+    if settings is None:
+        raise InputError(f"{model}/config.json lacks what train adds to it: run `dvc repro`.")
+    with replacing(card) as partial:
+        text = model_card(page / "model_card.md", evidence, provenance, settings, model)
+        partial.write_text(text, encoding="utf-8")
+
+
+def _parameters(params: ReportParams) -> dict[str, Any]:
+    """All that is declared, with the entries in use in place of the catalogues."""
+    values = params.model_dump(exclude={"datasets", "backbones"})
+    return values | {
+        f"datasets.{params.dataset}": params.datasets[params.dataset],
+        f"backbones.{params.backbone}": params.backbones[params.backbone],
+    }
+
+
+if __name__ == "__main__":
+    run(report, ReportParams)

@@ -1,0 +1,201 @@
+"""python -m reward.score as a filter and with files: what it writes, says and ends with."""
+
+import gzip
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from reward.score import main
+from tests.support.models import make_model
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("model"))
+
+
+def filtered(arguments: list[str], text: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """`python -m reward.score`, as a process."""
+    return subprocess.run(
+        [sys.executable, "-m", "reward.score", *arguments],
+        input=text,
+        cwd=PROJECT,
+        capture_output=True,
+        check=False,
+    )
+
+
+def status(monkeypatch: pytest.MonkeyPatch, *arguments: object, text: bytes = b"") -> int:
+    """The exit status of the same within this process, which is faster."""
+    monkeypatch.setattr("sys.argv", ["score", *map(str, arguments)])
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code  # type: ignore[return-value]
+
+
+def test_the_filter_names_bad_lines_and_goes_on(folder: Path) -> None:
+    lines = [
+        b'{"prompt": "Hi", "response": "Hello", "note": "\\ud800 \xc3\xa9"}',
+        b"",
+        b"nonsense",
+        b'["a list"]',
+        b'{"prompt": "\xff", "response": "x"}',
+        b'{"prompt": "Hi"}',
+        b'{"prompt": "Hi", "chosen": "Hello", "rejected": "No"}',
+    ]
+    done = filtered([str(folder)], b"\n".join(lines))
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines() == [
+        "score: line 3: not JSON",
+        "score: line 4: not a JSON object",
+        "score: line 5: not UTF-8",
+        "score: line 6: missing response",
+        "score: 6 rows, 2 scored",
+    ]
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert list(first) == ["prompt", "response", "note", "score"]
+    assert first["note"] == "\ud800 é"
+    assert {"chosen_score", "rejected_score"} < set(second)
+
+
+def test_exit_status(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = b'{"prompt": "Hi", "response": "Hello"}\n'
+    assert status(monkeypatch, folder, text=good) == 0
+    assert status(monkeypatch, folder, text=b"nonsense\n" + good) == 1
+    assert status(monkeypatch, folder, text=b"nonsense\n") == 2
+    assert status(monkeypatch, folder, text=b"") == 2
+    capsys.readouterr()
+    assert status(monkeypatch, "nowhere", text=good) == 2
+    assert capsys.readouterr().err.startswith("score: nowhere has no config.json:")
+
+
+def test_files_that_end_early_are_one_sentence(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = [{"prompt": f"Hi {number}", "response": "Hello"} for number in range(200)]
+    whole = gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode())
+    (tmp_path / "in.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in.parquet", compression="none")
+    broken = (tmp_path / "in.parquet").read_bytes()
+    (tmp_path / "in.parquet").write_bytes(broken[:4] + bytes(len(broken) // 2) + broken[-2000:])
+    monkeypatch.chdir(tmp_path)
+    for name in ("parquet", "jsonl.gz"):
+        assert status(monkeypatch, folder, "--input", f"in.{name}", "--output", f"o.{name}") == 2
+        said = capsys.readouterr().err
+        assert "write it again." in said or "cannot be read as Parquet" in said
+        assert not (tmp_path / f"o.{name}").exists()
+
+
+def test_a_folder_is_no_output_and_keeps_what_it_holds(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "in.jsonl").write_text('{"prompt": "Hi", "response": "Hello"}\n')
+    arguments = ("--input", tmp_path / "in.jsonl", "--output", tmp_path)
+    assert status(monkeypatch, folder, *arguments) == 2
+    assert "is a folder: name a file in it." in capsys.readouterr().err
+    assert (tmp_path / "in.jsonl").exists()
+
+
+def test_files_of_either_kind(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = [
+        {"prompt": "Hi", "responses": ["Hello", "No"], "number": 1},
+        {"prompt": None, "responses": ["Hello"], "number": 2},
+        {"prompt": "Hi", "responses": ["Hello", "No", "Yes"], "number": 3},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in.parquet")
+    with gzip.open(tmp_path / "in.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    monkeypatch.chdir(tmp_path)
+    for name in ("parquet", "jsonl.gz"):
+        files = ["--input", f"in.{name}", "--output", f"out.{name}"]
+        assert status(monkeypatch, folder, *files) == 1
+        assert " 2: missing prompt\n" in capsys.readouterr().err
+    table = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    with gzip.open(tmp_path / "out.jsonl.gz", "rt") as file:
+        lines = [json.loads(line) for line in file]
+    assert table == lines
+    assert [row["number"] for row in table] == [1, 3]
+    assert [len(row["scores"]) for row in table] == [2, 3]
+    assert not list(tmp_path.glob(".*"))
+    assert status(monkeypatch, folder, "--input", "in.parquet") == 2
+    assert "different kinds" in capsys.readouterr().err
+
+
+SLOW = "{'torch', 'transformers', 'trl', 'peft', 'accelerate', 'datasets', 'sklearn', 'pandas'}"
+ENDS = """
+import runpy, sys
+sys.argv = ["score", *{arguments}]
+try:
+    runpy.run_module("reward.score", run_name="__main__")
+except SystemExit as ended:
+    print(ended.code, sorted({slow} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["-h"], None),
+        (["nowhere"], "nowhere has no config.json:"),
+        (["MODEL", "--input", "nowhere.jsonl"], "nowhere.jsonl is no file:"),
+        (["MODEL", "--output", "o.parquet"], "are of different kinds:"),
+        (["MODEL", "--max-length", "1"], "max_length=1 and prompt_floor=0.25 do not fit:"),
+        (["MODEL", "--max-length", "99999"], "max_length=99999 exceeds"),
+        (["MODEL", "--lenght", "9"], "unrecognized arguments: --lenght 9"),
+        (["ANOTHER", "--max-length", "48"], "does not say which prompt_floor"),
+        (
+            ["ANOTHER", "--normalise", "--max-length", "48", "--prompt-floor", "0"],
+            "has no mean and deviation to normalise by:",
+        ),
+    ],
+)
+def test_what_cannot_be_right_is_named_before_torch_is_imported(
+    folder: Path, tmp_path: Path, arguments: list[str], sentence: str | None
+) -> None:
+    """Importing torch and transformers takes seconds, and a wrong command needs neither."""
+    another = tmp_path / "another"  # a model that was not trained here
+    another.mkdir()
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    del config["reward"]
+    (another / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    places = {"MODEL": str(folder), "ANOTHER": str(another)}
+    program = ENDS.format(arguments=[places.get(word, word) for word in arguments], slow=SLOW)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    status, _, modules = done.stdout.splitlines()[-1].partition(" ")
+    assert modules == "[]"
+    assert status == ("2" if sentence else "0")
+    assert (sentence or "") in done.stderr
+
+
+def test_importing_the_function_takes_no_torch() -> None:
+    program = (
+        f"import sys; from reward.score import score; print(sorted({SLOW} & {{*sys.modules}}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

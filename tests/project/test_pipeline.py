@@ -1,0 +1,210 @@
+"""Whole runs in temporary clones."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from reward.report.provenance import leaves
+from tests.support.clones import (
+    commit,
+    copy_of_project,
+    dvc,
+    environment,
+    execute,
+    git,
+    ran,
+    small_copy,
+)
+from tests.support.pipeline import PIPELINE, written
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small clone after its first `dvc repro`, with the results not committed yet."""
+    folder = small_copy(tmp_path_factory.mktemp("finished") / "project")
+    assert ran(dvc(folder, "repro")) == list(PIPELINE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def committed(finished: Path) -> Path:
+    """The same with the results committed: the state that experiments start from."""
+    commit(finished)
+    return finished
+
+
+def in_terminal(folder: Path, columns: int, *arguments: str) -> list[str]:
+    """The lines that DVC prints in a terminal so wide, without colours."""
+    command = shlex.join(["python", "-m", "dvc", *arguments])
+    done = execute(folder, "script", "-qec", f"stty cols {columns}; {command}", "/dev/null")
+    assert done.returncode == 0, done.stdout
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.stdout).splitlines()
+
+
+@pytest.fixture
+def project(committed: Path) -> Iterator[Path]:
+    """The same for one test, which may change it."""
+    yield committed
+    git(committed, "reset", "--hard", "--quiet")
+    dvc(committed, "checkout", "--force", "--quiet")
+
+
+@pytest.mark.slow
+def test_a_run_leaves_only_results_in_git(finished: Path) -> None:
+    changed = {line[3:] for line in git(finished, "status", "--porcelain").splitlines()}
+    results = {path for name in PIPELINE for path in written(name) if path.startswith("metrics/")}
+    assert changed <= {"dvc.lock", "metrics/", *results}
+    assert all((finished / path).is_file() for path in results)
+
+
+@pytest.mark.slow
+def test_nothing_runs_when_nothing_changed(project: Path) -> None:
+    dvc(project, "status", "--quiet")  # exits with 1 where something is out of date
+    assert ran(dvc(project, "repro")) == []
+    assert git(project, "status", "--porcelain") == ""
+
+
+@pytest.mark.slow
+def test_max_length_reruns_what_sees_tokens_and_going_back_runs_nothing(project: Path) -> None:
+    output = dvc(project, "exp", "run", "-S", "max_length=128")
+    assert ran(output) == ["tokenize", "testsets", "stats", "train", "evaluate", "report"]
+    differences = json.loads(dvc(project, "metrics", "diff", "--json"))
+    assert "accuracy" in differences["metrics/evaluate.json"]
+    assert any(key.startswith("tokens.") for key in differences["metrics/stats.json"])
+    assert ran(dvc(project, "exp", "run", "-S", "max_length=256")) == []
+    assert git(project, "status", "--porcelain") == ""
+
+
+@pytest.mark.slow
+def test_a_style_sheet_reruns_the_report_alone(project: Path) -> None:
+    style = project / "reward/report/templates/report.css"
+    style.write_text(style.read_text(encoding="utf-8") + "\nmain { margin: 0 }\n", encoding="utf-8")
+    assert ran(dvc(project, "repro")) == ["report"]
+
+
+@pytest.mark.slow
+def test_a_new_test_set_reruns_what_reads_it(project: Path) -> None:
+    lines = (project / "data/sources/sample.jsonl").read_text(encoding="utf-8").splitlines()[:20]
+    before = (project / "data/scores/validation.parquet").read_bytes()
+    # A file in data/sources is an input of download, whose output stays the same.
+    (project / "data/sources/mine.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    output = dvc(project, "exp", "run", "-S", "+testsets.mine.source=data/sources/mine.jsonl")
+    assert ran(output) == ["download", "testsets", "evaluate", "report"]
+    scores = pq.read_table(project / "data/scores/testsets/mine.parquet")
+    metrics = json.loads((project / "metrics/evaluate.json").read_text(encoding="utf-8"))
+    right = pc.mean(pc.greater(scores["chosen_score"], scores["rejected_score"])).as_py()
+    assert metrics["testsets"]["mine"]["accuracy"] == pytest.approx(right, abs=1e-4)
+    record = json.loads((project / "data/testsets/records.json").read_text(encoding="utf-8"))
+    assert record["mine"]["pairs"] == scores.num_rows == 20
+    assert 0 < record["mine"]["prompt_in_training"] < 20
+    assert (project / "data/scores/validation.parquet").read_bytes() == before
+    (project / "data/sources/mine.jsonl").unlink()
+
+
+@pytest.mark.slow
+def test_metrics_are_the_headline_figures_and_fit_a_terminal(project: Path) -> None:
+    dvc(project, "exp", "run", "-S", "max_length=128")
+    for stage in ("stats", "train", "evaluate"):
+        path = f"metrics/{stage}.json"
+        metrics = json.loads((project / path).read_text(encoding="utf-8"))
+        numbers = [value for _, value in leaves(metrics)]
+        assert 4 <= len(numbers) <= 13, path
+        assert all(number == float(f"{number:.5g}") for number in numbers), path
+    chosen = ("--only-changed", "--drop", "tokens|last_epoch|.*/")  # as the README has it
+    table = in_terminal(project, 160, "exp", "show", "--no-pager", *chosen)
+    assert max(map(len, table)) <= 160
+    names = next(line for line in table if "Experiment" in line).split()
+    assert {"Experiment", "Created", "accuracy", "log_loss"} <= {*names}, table
+
+
+@pytest.mark.slow
+def test_learning_rate_reruns_what_follows_train(project: Path) -> None:
+    # DVC writes 1e-05, which PyYAML reads as text: the parameter class makes it a number again.
+    output = dvc(project, "exp", "run", "-S", "train.learning_rate=1e-5")
+    assert ran(output) == ["train", "evaluate", "report"]
+    dvc(project, "status", "--quiet")
+
+
+@pytest.mark.slow
+def test_an_unused_entry_reruns_nothing(project: Path) -> None:
+    params = project / "params.yaml"
+    text = params.read_text(encoding="utf-8")
+    assert "revision: main" in text
+    params.write_text(text.replace("revision: main", "revision: other"), encoding="utf-8")
+    assert ran(dvc(project, "repro")) == []
+
+
+@pytest.mark.slow
+def test_same_seed_gives_the_same_bytes_in_another_clone(committed: Path, tmp_path: Path) -> None:
+    """dvc.lock, which holds a hash of every output, stays as committed: data, model, metrics."""
+    git(tmp_path, "clone", "--quiet", str(committed), "clone")
+    assert ran(dvc(tmp_path / "clone", "repro", "--force")) == list(PIPELINE)
+    assert git(tmp_path / "clone", "status", "--porcelain") == ""
+
+
+@pytest.mark.slow
+def test_a_killed_temporary_experiment_goes_on_from_its_checkpoint(project: Path) -> None:
+    command = [sys.executable, "-m", "dvc", "exp", "run", "--temp"]
+    command += ["-S", "train.epochs=30", "-S", "train.checkpoint_steps=2"]
+    process = subprocess.Popen(
+        command,
+        cwd=project,
+        env=environment(project),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while process.poll() is None and not list(project.glob(".checkpoints/*/*/complete")):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert list(project.glob(".checkpoints/*/*/complete"))
+    done = execute(project, *command)
+    assert done.returncode == 0, done.stderr
+    assert "goes on from its checkpoint-" in done.stdout + done.stderr
+    assert not list(project.glob(".checkpoints/*"))
+    assert git(project, "status", "--porcelain") == ""
+
+
+@pytest.mark.slow
+def test_two_processes_score_every_pair_once_and_alike(project: Path) -> None:
+    launcher = "accelerate launch --num_processes 2 --num_machines 1 --cpu --mixed_precision no"
+    launcher += " --dynamo_backend no --main_process_port 0"
+    one = pq.read_table(project / "data/scores/validation.parquet").to_pydict()
+    output = dvc(project, "exp", "run", "-S", f"launcher='{launcher}'")
+    assert ran(output) == ["train", "evaluate", "report"]
+    two = pq.read_table(project / "data/scores/validation.parquet").to_pydict()
+    assert two["pair_id"] == one["pair_id"]
+    for side in ("chosen_score", "rejected_score"):
+        assert two[side] == pytest.approx(one[side], abs=1e-3)
+
+
+@pytest.mark.slow
+def test_unknown_dataset_ends_in_one_sentence(project: Path) -> None:
+    params = project / "params.yaml"
+    text = params.read_text(encoding="utf-8")
+    params.write_text(text.replace("dataset: sample", "dataset: nonsense", 1), encoding="utf-8")
+    done = execute(project, sys.executable, "-m", "dvc", "repro")
+    assert done.returncode != 0
+    errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+    assert len(errors) == 1
+    assert "nonsense" in errors[0]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_lock_file_is_that_of_this_code(tmp_path: Path) -> None:
+    """What is committed as the last run's record belongs to the committed code and parameters."""
+    clone = copy_of_project(tmp_path / "clone")
+    assert "Running stage" not in dvc(clone, "repro", "--dry", "--allow-missing")

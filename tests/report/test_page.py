@@ -1,0 +1,265 @@
+"""The report as text: every fact is there, and nothing of it but facts."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from reward.evaluation.metrics import mcnemar, summary
+from reward.evaluation.scores import Scored
+from reward.report.page import render
+from reward.report.plots import Scale, draw
+from reward.report.provenance import quality_table
+from reward.report.verdicts import baselines, subsets, verdicts
+from tests.support.evidence import (
+    NASTY,
+    PAGE,
+    PROJECT,
+    evidence,
+    made_up,
+    plots_of,
+    provenance_of,
+    write_hostile_pairs,
+    write_pairs,
+)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_hostile_pairs(tmp_path_factory.mktemp("pairs") / "validation.parquet")
+
+
+@pytest.fixture(scope="module")
+def html(pairs: Path) -> str:
+    found = made_up(60)
+    return render(PAGE, found, plots_of(found), pairs, provenance_of())
+
+
+def test_every_pair_and_fact_is_there(html: str) -> None:
+    for number in range(60):
+        assert f"{number:032x}" in html
+    for text in ("someone/pairs", "c0ffee", "0123.dir", "train.learning_rate", "files.config.json"):
+        assert text in html
+    assert "config</dt>" not in html.replace("files.config", "")  # unset in the record
+    assert html.count("<svg xmlns") == 5
+
+
+def test_text_of_the_dataset_stays_text(html: str) -> None:
+    assert html.count("<script>") == 1
+    assert "<img" not in html
+    assert "&lt;script&gt;window.pwned" in html
+    assert "{{ 7 * 7 }}" in html
+    assert "\u202e" not in html
+    assert "\u2066" not in html
+    assert "a⟨U+202E⟩b⟨U+0007⟩" in html
+
+
+def test_nothing_on_the_page_points_elsewhere(html: str) -> None:
+    assert set(re.findall(r"\s(?:src|href|action|poster|srcset)=\"?([^\s\">]*)", html)) <= {
+        "data:,",
+        *(
+            f"#{part}"
+            for part in ("baselines", "groups", "plots", "pairs", "quality", "provenance")
+        ),
+        "http://127.0.0.1:9/leak",  # the hostile pair's, escaped
+    }
+    outside = html.replace("http://127.0.0.1:9/leak", "").replace("http://www.w3.org/", "")
+    assert not re.search(r"https?://|@import|url\(", outside)
+
+
+def test_same_inputs_give_the_same_bytes(pairs: Path, html: str) -> None:
+    """In another process, with another order of Python's sets."""
+    program = (
+        "import sys; from tests.support.evidence import *; from reward.report.page import render;"
+        "found = made_up(60); sys.stdout.reconfigure(encoding='utf-8');"
+        "print(render(PAGE, found, plots_of(found), Path(sys.argv[1]), provenance_of()), end='')"
+    )
+    again = subprocess.run(
+        [sys.executable, "-c", program, str(pairs)],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"},
+        capture_output=True,
+        check=True,
+    )
+    assert again.stdout.decode() == html
+
+
+def test_the_page_stays_small_whatever_the_data(tmp_path: Path) -> None:
+    found = made_up(120)
+    turns = [{"role": "<" * 100, "content": text} for text in ['"' * 9000, *["&"] * 60]]
+    hostile = [(turns, '"' * 9000, "\u202e" * 9000)] * 120
+    pairs = write_pairs(tmp_path / "validation.parquet", hostile)
+    files = {f"{'é' * 300}{number}": "'" * 999 for number in range(500)}
+    dataset = provenance_of().dataset | {"files": files}
+    many = provenance_of(dataset=dataset, backbone={"files": files})
+    page = render(PAGE, found, plots_of(found, steps=20_000), pairs, many)
+    assert len(page.encode()) < 2_000_000
+
+
+def test_pairs_without_ratings_or_correlation_have_a_page(tmp_path: Path) -> None:
+    same = np.ones(2)
+    whole = same.astype(int)
+    found = evidence(Scored(same, same, whole, whole, np.full(2, np.nan), same))
+    turn = [{"role": "user", "content": ""}]
+    pairs = write_pairs(tmp_path / "validation.parquet", [(turn, "a", "b"), (turn, "c", "d")])
+    page = render(PAGE, found, plots_of(found), pairs, provenance_of())
+    assert "Accuracy by rating gap" not in page
+    assert "rating gap up to" not in page
+    assert "the model prefers this" not in page
+    assert "Pearson –" in page
+    assert "(empty prompt)" in page
+
+
+def test_further_test_sets_have_a_table_of_their_own(pairs: Path, html: str) -> None:
+    found, other = made_up(60), made_up(9)
+    known = summary(other.scored, 0.95, 10) | {"prompt_in_training": 4}
+    found = evidence(found.scored, tricky=known)
+    page = render(PAGE, found, plots_of(found), pairs, provenance_of())
+    assert "Further test sets" in page
+    row = re.search(r"<th scope=\"row\">tricky</th>(.*?)</tr>", page, re.DOTALL)
+    assert row is not None
+    cells = re.findall(r"<td[^>]*>([^<\s]+)\N{NO-BREAK SPACE}%<", row[1])
+    assert cells == [
+        f"{100 * known['accuracy']:.1f}",
+        f"{100 * known['longer_wins']['accuracy']:.1f}",
+    ]
+    assert re.findall(r"<td class=\"figure\">(\d+)</td>", row[1]) == ["9", "4"]
+    assert "Further test sets" not in html
+
+
+# What the first screen says
+
+
+def test_what_was_found_in_the_data(html: str) -> None:
+    assert [tuple(row.values()) for row in quality_table(provenance_of())] == [
+        ("tie", 16, 0.2, "left out"),
+        ("repeats prompt", 2, 0.025, "kept"),
+        ("duplicate", 0, 0, "not looked for"),
+        ("missing chosen", 4, 0.05, "left out"),
+        ("training prompt nearly one of validation", 6, 0.075, "kept"),
+    ]
+    table = re.search(r'<table class="found">.*?</table>', html, re.DOTALL)
+    assert table is not None
+    assert re.findall(r"<td[^>]*>(.*?)</td>", table[0])[6:9] == ["–", "–", "not looked for"]
+
+
+def test_baselines_compare_pair_by_pair() -> None:
+    found = made_up(300)
+    model, words, longer, shorter = baselines(found)
+    assert model["rival"] is None
+    assert words["accuracy"] == np.mean(found.scored.bag_of_words > 0)
+    better, worse, p = mcnemar(
+        (found.scored.bag_of_words > 0) * 1.0, (found.scored.margin > 0) * 1.0
+    )
+    assert words["rival"] == {"better": better, "worse": worse, "p": p}
+    # Accuracies differ by exactly what the pairs on which the two differ add up to.
+    for row in (words, longer, shorter):
+        gained = model["accuracy"] - row["accuracy"]
+        if row is words:  # no ties
+            assert (row["rival"]["better"] - row["rival"]["worse"]) / 300 == pytest.approx(gained)
+    assert longer["accuracy"] + shorter["accuracy"] == pytest.approx(1)
+
+
+def tile(margin: list[float], words: list[float], number: int) -> dict[str, str]:
+    """The answer to one of the four questions, for these margins of the model and the words."""
+    tokens = np.ones(len(margin), int)
+    zeros = np.zeros(len(margin))
+    found = evidence(Scored(np.array(margin), zeros, tokens, tokens, tokens * 0.4, np.array(words)))
+    return verdicts(found, baselines(found), subsets(found))[number]
+
+
+def test_answer_about_the_baselines() -> None:
+    right, wrong = [1.0] * 100, [-1.0] * 100
+    assert tile(right, wrong, 1)["answer"] == "Yes"
+    assert tile(wrong, right, 1)["answer"] == "No, worse"
+    # Five more pairs right of five that differ: p = 2 * (1/2)^5 = 0.0625.
+    unclear = tile(right, [-1.0] * 5 + [1.0] * 95, 1)
+    assert unclear["answer"] == "Not shown"
+    assert (
+        "better on 5 pairs and worse on 0 (p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.06"
+        in (unclear["reason"])
+    )
+
+
+def test_answer_about_calibration() -> None:
+    half = [3.0, -3.0] * 50  # claims sigmoid(3) = 95.3 % and gets 50 %
+    assert tile(half, half, 2)["answer"] == "Overconfident"
+    assert tile([0.1] * 100, half, 2)["answer"] == "Underconfident"
+    fair = [np.log(3)] * 75 + [-np.log(3)] * 25  # claims and gets 75 %
+    assert tile(fair, fair, 2)["answer"] == "On average, yes"
+
+
+def test_a_model_that_was_chosen_by_these_pairs_is_said_to_be(html: str, pairs: Path) -> None:
+    sentence = "training chose the model by these very pairs"
+    assert sentence not in html
+    found, known = made_up(60), provenance_of()
+    chosen = replace(known, parameters=known.parameters | {"train": {"evaluate_steps": 5}})
+    assert sentence in render(PAGE, found, plots_of(found), pairs, chosen)
+
+
+def test_chosen_shares_are_written_as_they_are(pairs: Path) -> None:
+    found = made_up(60)
+    settings = found.settings | {"confidence": 0.975, "similar_length": 0.125}
+    page = render(
+        PAGE, replace(found, settings=settings), plots_of(found), pairs, provenance_of()
+    ).replace("\xa0", " ")
+    assert "with 97.5 % intervals" in page
+    assert "validation pairs; 97.5 % interval" in page
+    assert "lengths within 12.5 % of each other" in page
+
+
+def test_scale_spans_the_intervals_and_a_coin() -> None:
+    scale = Scale.around([{"accuracy_low": 0.52, "accuracy_high": 0.81}])
+    assert (scale.low, scale.high) == (0.4, 0.9)
+    assert (scale.at(0.4), scale.at(0.65), scale.at(0.9)) == ("0.00%", "50.00%", "100.00%")
+    assert scale.ticks == [0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    assert Scale.around([{"accuracy_low": 0.0, "accuracy_high": 1.0}]).ticks == [
+        0.0, 0.2, 0.4, 0.6, 0.8, 1.0,
+    ]  # fmt: skip
+
+
+# Provenance
+
+
+def test_every_drawn_template_is_a_dependency() -> None:
+    """DVC takes the folder .dvc/plots for empty, so dvc.yaml names the files."""
+    stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
+    drawn = [entry for name in ("evaluate", "train") for entry in stages[name]["plots"]]
+    templates = {
+        f".dvc/plots/{value['template']}.json"
+        for entry in drawn
+        for path, value in entry.items()
+        if path in stages["report"]["deps"]
+    }
+    listed = {path for path in stages["report"]["deps"] if path.startswith(".dvc/")}
+    assert listed == templates
+    assert len(listed) == 5
+
+
+def test_a_long_curve_is_thinned() -> None:
+    found = made_up(60)
+    short, long = (
+        next(plot for plot in plots_of(found, steps) if plot.name == "train_curve")
+        for steps in (300, 30_000)
+    )
+    assert len(draw(long)) < 1.3 * len(draw(short))
+
+
+def test_plots_leave_their_colours_to_the_page() -> None:
+    for plot in plots_of(made_up(60)):
+        colours = set(re.findall(r'(?:fill|stroke)="([^"]*)"', draw(plot)))
+        named = {"var(--mark)", "var(--muted)", "var(--line)"}
+        assert colours <= named | {"none", "transparent"}, plot.name
+
+
+def test_the_hostile_text_is_in_the_data(pairs: Path) -> None:
+    """Otherwise its tests would look for nothing."""
+    assert json.dumps(NASTY)[1:-1] in json.dumps(pq.read_table(pairs)["chosen"].to_pylist())

@@ -1,0 +1,146 @@
+"""Further test sets: the readers, rules and tokens of the pipeline, and every row accounted for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from pydantic import ValidationError
+
+import stages.testsets as stage
+from reward.harness.errors import InputError
+from reward.pairs.preference import Message, Preference, to_batch
+from reward.tokens.records import TOKENS, Token, TokenSettings
+from stages.tokenize import TokenizeParams, tokenize
+
+PROJECT = Path(__file__).parents[2]
+PARAMS = yaml.safe_load((PROJECT / "params.yaml").read_text(encoding="utf-8"))
+TINY = PROJECT / "data/sources/tiny"
+
+
+def params(**changes: Any) -> stage.TestsetsParams:
+    names = stage.TestsetsParams.model_fields
+    return stage.TestsetsParams.model_validate({name: PARAMS[name] for name in names} | changes)
+
+
+def pair(number: int) -> dict[str, Any]:
+    return {
+        "prompt": f"Name {number} fruits.",
+        "chosen": "Apple, pear, plum." * number,
+        "rejected": "No.",
+        "chosen_rating": 3.4,
+        "rejected_rating": 2.4,
+    }
+
+
+class Place:
+    """A folder with sources, and training pairs with these prompts."""
+
+    def __init__(self, folder: Path, training: list[str]):
+        self.sources, self.splits, self.out = (folder / n for n in ("sources", "splits", "out"))
+        for path in (self.sources, self.splits):
+            path.mkdir()
+        known = [Preference((Message("user", one),), "Yes.", "No.", None, None) for one in training]
+        table = pa.Table.from_batches([to_batch(known, "mine")])
+        pq.write_table(table, self.splits / "train.parquet")
+
+    def write(self, rows: list[dict[str, Any]], name: str = "mine.jsonl") -> dict[str, Any]:
+        path = self.sources / name
+        path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        return {"source": str(path)}
+
+    def run(self, given: stage.TestsetsParams) -> dict[str, Any]:
+        stage.testsets(given, self.sources, self.splits, TINY, self.out)
+        return json.loads((self.out / "records.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path, [])
+
+
+def test_without_sets_there_is_a_record_of_none(place: Place) -> None:
+    assert place.run(params(testsets={})) == {}
+    assert [path.name for path in place.out.iterdir()] == ["records.json"]
+
+
+def test_prompts_of_the_training_data_are_counted(tmp_path: Path) -> None:
+    place = Place(tmp_path, ["name 2  FRUITS.", "Name 2 fruits.", "Name 4 fruits."])
+    rows = [pair(1), pair(2), pair(2) | {"chosen": "Fig."}, pair(3)]
+    records = place.run(params(testsets={"mine": place.write(rows)}))
+    assert records["mine"]["prompt_in_training"] == 2
+
+
+def test_tokens_are_those_that_tokenize_gives_and_rows_are_counted(
+    place: Place, tmp_path: Path
+) -> None:
+    pairs = [pair(number) for number in range(1, 8)]
+    tie = pair(9) | {"rejected_rating": 3.4}
+    given = params(testsets={"mine": place.write([*pairs, pairs[2], tie])}, max_length=40)
+    record = place.run(given)["mine"]
+    assert (record["rows"], record["pairs"]) == (9, 7)
+    assert record["dropped"] == {"duplicate": 1, "tie": 1}
+    table = pq.read_table(place.out / "mine.parquet")
+    assert table.schema.equals(TOKENS)
+    assert TokenSettings.of(table.schema) == (40, PARAMS["tokenize"]["prompt_floor"])
+    texts = [
+        Preference((Message("user", row["prompt"]),), row["chosen"], row["rejected"], 3.4, 2.4)
+        for row in pairs
+    ]
+    for side in ("train", "validation"):
+        batch = to_batch(texts, "mine")
+        pq.write_table(pa.Table.from_batches([batch]), place.splits / f"{side}.parquet")
+    same = TokenizeParams(max_length=40, tokenize=given.tokenize)
+    tokenize(same, place.splits, TINY, tmp_path / "tokens")
+    assert table.equals(pq.read_table(tmp_path / "tokens/validation.parquet"))
+    assert max(map(len, table[Token.CHOSEN_IDS].to_pylist())) == 40
+
+
+def test_contradictions_and_repeats_are_judged_as_download_does(place: Place) -> None:
+    one, two = pair(2), pair(3)
+    swapped = one | {"chosen": one["rejected"], "rejected": one["chosen"]}
+    entry = place.write([one, two, swapped, two])
+    record = place.run(params(testsets={"mine": entry}))["mine"]
+    assert record["pairs"] == pq.read_metadata(place.out / "mine.parquet").num_rows == 1
+    assert record["dropped"] == {"contradiction": 2, "duplicate": 1}
+    quality = PARAMS["download"]["quality"] | {"contradiction": "ignore", "duplicate": "count"}
+    lenient = PARAMS["download"] | {"quality": quality}
+    record = place.run(params(testsets={"mine": entry}, download=lenient))["mine"]
+    assert record["pairs"] == pq.read_metadata(place.out / "mine.parquet").num_rows == 4
+    assert record["dropped"] == {}
+
+
+def test_pairs_of_the_same_tokens_are_counted(place: Place) -> None:
+    same = pair(1) | {"chosen": "No.", "rejected": "No.\u00a0"}
+    rows = [pair(1), pair(2)]
+    quality = dict.fromkeys(PARAMS["download"]["quality"], "ignore")
+    given = params(
+        testsets={"mine": place.write([*rows, same])},
+        download=PARAMS["download"] | {"quality": quality},
+    )
+    record = place.run(given)["mine"]
+    assert record["pairs"] == pq.read_metadata(place.out / "mine.parquet").num_rows
+    assert record["pairs"] + sum(record["dropped"].values()) == 3
+
+
+@pytest.mark.parametrize("source", ["them/pairs", "../mine.jsonl", "elsewhere/mine.jsonl"])
+def test_a_source_outside_of_the_folder_is_refused(place: Place, source: str) -> None:
+    with pytest.raises(InputError, match=r"testsets\.mine\.source=.* put the file there"):
+        place.run(params(testsets={"mine": {"source": source}}))
+    assert not place.out.exists()
+
+
+def test_a_file_without_a_valid_pair_is_refused(place: Place) -> None:
+    entry = place.write([pair(1) | {"rejected_rating": 3.4}])
+    with pytest.raises(InputError, match="has no valid pair"):
+        place.run(params(testsets={"mine": entry}))
+    assert not place.out.exists()
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "a/b", "../a", "Ä"])
+def test_a_name_is_fit_for_a_metric_and_a_file(name: str) -> None:
+    with pytest.raises(ValidationError):
+        params(testsets={name: {"source": "data/sources/mine.jsonl"}})

@@ -1,0 +1,248 @@
+"""stages.tokenize on a tokenizer of whole words, so that ids can be counted by hand."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+from reward.harness.errors import InputError
+from reward.pairs.preference import SCHEMA
+from reward.tokens.records import TOKENS
+from stages.tokenize import TokenizeParams, tokenize
+
+ROOT = Path(__file__).parents[2]
+
+END = 26
+"""The id of <end>; a is 0, b is 1, ... z is 25."""
+
+
+@pytest.fixture(scope="session")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("backbone")
+    letters = {chr(ord("a") + number): number for number in range(26)}
+    vocabulary = letters | {"<end>": END, "?": END + 1}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="?"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens(["<end>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text('{"eos_token": "<end>"}')
+    (folder / "chat_template.jinja").write_text(
+        "{% for message in messages %}{{ message.content }} {{ eos_token }}{% endfor %}"
+    )
+    (folder / "config.json").write_text('{"n_positions": 64}')
+    return folder
+
+
+def preference(number: int, prompt: str, chosen: str, rejected: str) -> dict[str, Any]:
+    return {
+        "pair_id": f"{number:032x}",
+        "prompt": [{"role": "user", "content": prompt}],
+        "chosen": chosen,
+        "rejected": rejected,
+        "chosen_rating": 3.0 + number,
+        "rejected_rating": None if number == 1 else 2.0,
+    }
+
+
+def write_splits(
+    folder: Path, train: list[dict[str, Any]], validation: list[dict[str, Any]] | None = None
+) -> Path:
+    folder.mkdir(exist_ok=True)
+    for side, rows in (("train", train), ("validation", validation or train[:1])):
+        records = [{"source": "made", **row} for row in rows]
+        pq.write_table(pa.Table.from_pylist(records, SCHEMA), folder / f"{side}.parquet")
+    return folder
+
+
+def params(max_length: int, prompt_floor: float = 0.5) -> TokenizeParams:
+    return TokenizeParams.model_validate(
+        {"max_length": max_length, "tokenize": {"prompt_floor": prompt_floor}}
+    )
+
+
+def test_records_by_hand(backbone: Path, tmp_path: Path) -> None:
+    splits = write_splits(
+        tmp_path / "splits",
+        [
+            preference(0, "a b", "c d", "c e"),
+            preference(1, "a b c d", "e f g", "h"),
+            preference(2, "a", "b c d e f g h i", "b c d e f g j"),
+        ],
+        [preference(3, "z", "y", "x")],
+    )
+    tokenize(params(max_length=6), splits, backbone, tmp_path / "tokens")
+    train = pq.read_table(tmp_path / "tokens/train.parquet")
+    assert train.schema.equals(TOKENS)
+    assert train.schema.metadata == {b"max_length": b"6", b"prompt_floor": b"0.5"}
+    assert train.to_pylist() == [
+        {
+            "pair_id": f"{0:032x}",
+            # a b <end> and c d <end>: 3 + 3 = 6 tokens fit.
+            "chosen_ids": [0, 1, END, 2, 3, END],
+            "rejected_ids": [0, 1, END, 2, 4, END],
+            "prefix_length": 4,
+            "prompt_tokens": 3,
+            "chosen_tokens": 3,
+            "rejected_tokens": 3,
+            "shared_tokens": 4,
+            "chosen_rating": 3.0,
+            "rejected_rating": 2.0,
+        },
+        {
+            "pair_id": f"{1:032x}",
+            # 5 + 4 = 9 tokens: the prompt keeps floor(0.5 * 6) = 3, so each response may have 3.
+            "chosen_ids": [2, 3, END, 4, 5, 6],
+            "rejected_ids": [2, 3, END, 7, END],
+            "prefix_length": 3,
+            "prompt_tokens": 5,
+            "chosen_tokens": 4,
+            "rejected_tokens": 2,
+            "shared_tokens": 5,
+            "chosen_rating": 4.0,
+            "rejected_rating": None,
+        },
+        {
+            "pair_id": f"{2:032x}",
+            # 2 + 9 = 11 tokens that differ from the ninth on. What they share, a <end> b c d e f g,
+            # keeps its last 3; then h i <end> and j <end> fit.
+            "chosen_ids": [4, 5, 6, 7, 8, END],
+            "rejected_ids": [4, 5, 6, 9, END],
+            "prefix_length": 3,
+            "prompt_tokens": 2,
+            "chosen_tokens": 9,
+            "rejected_tokens": 8,
+            "shared_tokens": 8,
+            "chosen_rating": 5.0,
+            "rejected_rating": 2.0,
+        },
+    ]
+    validation = pq.read_table(tmp_path / "tokens/validation.parquet").to_pylist()
+    assert [row["chosen_ids"] for row in validation] == [[25, END, 24, END]]
+
+
+words = st.lists(st.sampled_from("abc"), min_size=1, max_size=20).map(" ".join)
+
+
+@given(
+    pairs=st.lists(st.tuples(words, words, words), min_size=1, max_size=5),
+    max_length=st.integers(2, 48),
+    floor=st.floats(0, 1, exclude_max=True),
+)
+def test_every_pair_fits_and_differs(
+    pairs: list[tuple[str, str, str]],
+    max_length: int,
+    floor: float,
+    backbone: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("property")
+    rows = [preference(0, "a", "b", "c")]
+    rows += [preference(n, p, c, r) for n, (p, c, r) in enumerate(pairs, 1) if c != r]
+    splits = write_splits(folder / "splits", rows)
+    tokenize(params(max_length, floor), splits, backbone, folder / "tokens")
+    records = pq.read_table(folder / "tokens/train.parquet").to_pylist()
+    assert [record["pair_id"] for record in records] == [row["pair_id"] for row in rows]
+    for record in records:
+        chosen, rejected = record["chosen_ids"], record["rejected_ids"]
+        prefix = record["prefix_length"]
+        assert len(chosen) <= max_length
+        assert len(rejected) <= max_length
+        assert chosen[:prefix] == rejected[:prefix]
+        assert chosen[prefix : prefix + 1] != rejected[prefix : prefix + 1]
+        whole = record["prompt_tokens"] + max(record["chosen_tokens"], record["rejected_tokens"])
+        assert max(len(chosen), len(rejected)) == min(whole, max_length)
+
+
+def test_pairs_without_a_difference_are_left_out_and_reported(
+    backbone: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        preference(0, "a", "b", "c"),
+        preference(1, "a", "b", "B"),
+        preference(2, "a", "c", "b"),
+    ]
+    splits = write_splits(tmp_path / "splits", rows)
+    tokenize(params(8), splits, backbone, tmp_path / "tokens")
+    kept = pq.read_table(tmp_path / "tokens/train.parquet")["pair_id"].to_pylist()
+    assert kept == [f"{0:032x}", f"{2:032x}"]
+    assert "train.parquet: 1 pairs left out, same tokens on both sides" in capfd.readouterr().err
+
+    splits = write_splits(tmp_path / "splits", rows[1:2])
+    with pytest.raises(InputError, match=r"No pair of .* has sides that differ as tokens"):
+        tokenize(params(8), splits, backbone, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"n_positions": 64},
+        {"max_position_embeddings": 64, "n_positions": 99},
+        {"max_position_embeddings": 99, "text_config": {"max_position_embeddings": 64}},
+    ],
+)
+def test_too_long_is_an_error_before_any_work(config: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        InputError,
+        match=r"^max_length=65 exceeds the backbone's 64 positions: "
+        r"lower max_length or choose another backbone\.$",
+    ):
+        # Neither splits nor a tokenizer exist, so any other work would fail differently.
+        tokenize(params(65), tmp_path / "missing", tmp_path, tmp_path / "tokens")
+    with pytest.raises(InputError, match="tokenizer"):
+        tokenize(params(64), tmp_path / "missing", tmp_path, tmp_path / "tokens")
+
+
+def test_backbones_without_positions_take_any_length(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bloom"}')
+    with pytest.raises(InputError, match="tokenizer"):
+        tokenize(params(10**6), tmp_path, tmp_path, tmp_path / "tokens")
+
+
+def test_parts_tokenised_apart_are_the_whole(backbone: Path, tmp_path: Path) -> None:
+    """As several machines do it: each takes a part of the split's pairs."""
+    rows = [preference(number, "a b c" * (number % 3 + 1), "d e", "f") for number in range(10)]
+    tokenize(params(6), write_splits(tmp_path / "all", rows, rows), backbone, tmp_path / "whole")
+    parts = []
+    for first in range(0, 10, 4):
+        part, out = tmp_path / f"part{first}", tmp_path / f"tokens{first}"
+        tokenize(params(6), write_splits(part, rows[first : first + 4]), backbone, out)
+        parts.append(pq.read_table(out / "train.parquet"))
+    assert pa.concat_tables(parts).equals(pq.read_table(tmp_path / "whole/train.parquet"))
+
+
+def test_worker_count_does_not_change_the_bytes(backbone: Path, tmp_path: Path) -> None:
+    draw = random.Random(0)
+    rows = []
+    for number in range(2500):
+        texts = [" ".join(draw.choices("abcdefgh", k=draw.randint(1, 30))) for _ in range(3)]
+        rows.append(preference(number, texts[0], texts[1] + " y", texts[2] + " z"))
+    splits = write_splits(tmp_path / "splits", rows, rows[:100])
+    (tmp_path / "params.yaml").write_text("max_length: 24\ntokenize: {prompt_floor: 0.25}\n")
+    written = []
+    for workers in ("1", "3"):
+        tokens = tmp_path / f"tokens-{workers}"
+        command = [sys.executable, "-m", "stages.tokenize", "--splits", splits]
+        command += ["--backbone", backbone, "--tokens", tokens]
+        subprocess.run(
+            list(map(str, command)),
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "RAYON_NUM_THREADS": workers},
+            check=True,
+        )
+        written.append([(tokens / f"{s}.parquet").read_bytes() for s in ("train", "validation")])
+    assert written[0] == written[1]
+    table = pq.read_table(tmp_path / "tokens-3/train.parquet")
+    assert table["pair_id"].to_pylist() == [row["pair_id"] for row in rows]

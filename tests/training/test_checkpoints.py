@@ -1,0 +1,238 @@
+"""reward/training/checkpoints.py: what makes another run, and which folders are removed."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from reward.training import checkpoints
+from reward.training.checkpoints import (
+    COMPLETE,
+    UNUSED_DAYS,
+    checkpoint_folder,
+    discard,
+    latest,
+    mark_complete,
+    read_budget,
+    remove_unused,
+)
+
+CPU = torch.device("cpu")
+PROJECT = Path(__file__).parents[2]
+VALUES = {"seed": 1, "train": {"epochs": 2}}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of this project's code that the fingerprint is of, with an input."""
+    for folder in ("reward", "stages"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(PROJECT / folder, tmp_path / folder, ignore=ignored)
+    monkeypatch.setattr(checkpoints, "PROJECT", tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "root"))
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "tokens/train.parquet").write_bytes(b"pairs")
+    return tmp_path
+
+
+def folder_of(project: Path, **changes: Any) -> Path:
+    given: dict[str, Any] = {
+        "values": VALUES,
+        "inputs": [project / "tokens"],
+        "device": CPU,
+        "processes": 1,
+    } | changes
+    return checkpoint_folder(**given)
+
+
+def append(project: Path, file: str) -> None:
+    with (project / file).open("a", encoding="utf-8") as opened:
+        opened.write("\n# another line\n")
+
+
+def test_the_same_run_has_the_same_folder_below_the_main_checkout(
+    project: Path, tmp_path: Path
+) -> None:
+    folder = folder_of(project)
+    assert folder.parent == tmp_path / "root/.checkpoints"
+    moved = shutil.copytree(project / "tokens", project / "elsewhere/tokens")
+    assert folder_of(project, inputs=[moved]) == folder
+    assert folder_of(project, values=dict(reversed(VALUES.items()))) == folder
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "stages/train.py",
+        "reward/scoring/attention.py",
+        "reward/tokens/records.py",
+        "reward/harness/params.py",
+        "reward/sources/backbones.py",
+    ],
+)
+def test_code_that_train_imports_counts(project: Path, file: str) -> None:
+    before = folder_of(project)
+    append(project, file)
+    assert folder_of(project) != before
+
+
+@pytest.mark.parametrize(
+    "file", ["reward/report/page.py", "reward/serving/model.py", "stages/split.py"]
+)
+def test_other_code_does_not(project: Path, file: str) -> None:
+    before = folder_of(project)
+    append(project, file)
+    assert folder_of(project) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"values": VALUES | {"seed": 2}},
+        {"device": torch.device("cuda")},
+        {"processes": 2},
+    ],
+)
+def test_values_and_hardware_count(project: Path, change: dict[str, Any]) -> None:
+    assert folder_of(project, **change) != folder_of(project)
+
+
+def test_threads_and_versions_count(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = folder_of(project)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "get_num_threads", lambda: 77)
+        assert folder_of(project) != before
+    version = checkpoints.version
+    monkeypatch.setattr(checkpoints, "version", lambda name: f"{version(name)}.1")
+    assert folder_of(project) != before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tokens: (tokens / "train.parquet").write_bytes(b"other pairs"),
+        lambda tokens: (tokens / "train.parquet").rename(tokens / "another.parquet"),
+        lambda tokens: (tokens / "validation.parquet").write_bytes(b""),
+    ],
+)
+def test_inputs_count(project: Path, change: Callable[[Path], None]) -> None:
+    before = folder_of(project)
+    change(project / "tokens")
+    assert folder_of(project) != before
+
+
+def make_checkpoint(folder: Path, step: int, *, complete: bool = True) -> Path:
+    checkpoint = folder / f"checkpoint-{step}"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "model.safetensors").write_bytes(b"weights")
+    if complete:
+        mark_complete(checkpoint, budget=100 * step)
+    return checkpoint
+
+
+def test_the_newest_that_is_complete_is_taken_up(tmp_path: Path) -> None:
+    assert latest(tmp_path / "nowhere") is None
+    for step in (4, 8, 12):
+        make_checkpoint(tmp_path, step, complete=step < 12)
+    found = latest(tmp_path)
+    assert found == tmp_path / "checkpoint-8"
+    assert read_budget(found) == 800
+
+
+def test_a_checkpoint_is_complete_when_all_else_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints, "write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        make_checkpoint(tmp_path, 4)
+    assert latest(tmp_path) is None
+
+
+def age(path: Path, days: float) -> None:
+    then = time.time() - days * 24 * 60 * 60
+    for part in (*path.rglob("*"), path):
+        os.utime(part, (then, then))
+
+
+def test_folders_that_no_run_has_used_for_long_are_removed(tmp_path: Path) -> None:
+    names = [letter * 24 for letter in "abcdef"]
+    mine, old, recent, old_with_a_new_checkpoint, empty, discarded = (tmp_path / x for x in names)
+    discarded = discarded.with_suffix(".discarded")
+    for folder in (mine, old, recent, old_with_a_new_checkpoint, discarded):
+        make_checkpoint(folder, 4)
+    empty.mkdir()
+    foreign = tmp_path / "notes"
+    foreign.mkdir()
+    for path in tmp_path.iterdir():
+        age(path, UNUSED_DAYS + 1)
+    age(recent, UNUSED_DAYS - 1)
+    (old_with_a_new_checkpoint / "checkpoint-4" / COMPLETE).touch()
+    remove_unused(mine)
+    assert {*tmp_path.iterdir()} == {mine, recent, old_with_a_new_checkpoint, foreign}
+    assert latest(mine) is not None
+
+
+def test_a_run_that_takes_up_an_old_checkpoint_keeps_it_from_others(tmp_path: Path) -> None:
+    mine, other = tmp_path / ("a" * 24), tmp_path / ("b" * 24)
+    make_checkpoint(mine, 4)
+    age(mine, UNUSED_DAYS + 1)
+    remove_unused(mine)
+    remove_unused(other)
+    assert latest(mine) is not None
+
+
+def test_a_folder_that_another_run_is_removing_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, gone, old = (tmp_path / (letter * 24) for letter in "abc")
+    for folder in (mine, gone, old):
+        make_checkpoint(folder, 4)
+        age(folder, UNUSED_DAYS + 1)
+    removed = checkpoints.discard
+
+    def first(folder: Path) -> None:
+        if folder == gone:
+            shutil.rmtree(folder)
+            raise FileNotFoundError(folder)
+        removed(folder)
+
+    monkeypatch.setattr(checkpoints, "discard", first)
+    remove_unused(mine)
+    assert [*tmp_path.iterdir()] == [mine]
+
+
+def test_there_may_be_nothing_to_remove(tmp_path: Path) -> None:
+    remove_unused(tmp_path / "nowhere" / ("a" * 24))
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_folder_that_is_discarded_half_way_is_not_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("a" * 24)
+    make_checkpoint(folder, 4)
+    removed = checkpoints.remove
+
+    def killed(path: Path) -> None:
+        if path.exists():
+            (path / "checkpoint-4/model.safetensors").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            discard(folder)
+    assert latest(folder) is None
+    assert checkpoints.remove is removed
+    make_checkpoint(folder, 4)
+    discard(folder)
+    assert not list(tmp_path.iterdir())
+    discard(folder)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from accelerate import PartialState
+import torch
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from transformers import logging as transformers_logging
 
@@ -22,6 +22,7 @@ from reward.harness.results import write_metrics, write_plot
 from reward.harness.stage import run
 from reward.scoring.devices import TokenBudget, best_device, keep_freed_memory
 from reward.scoring.groups import read_groups
+from reward.scoring.processes import Seconds, joined_processes
 from reward.scoring.scorer import Scorer, open_model, score_everywhere
 from reward.tokens.records import Token
 
@@ -54,6 +55,7 @@ class Evaluate(Params):
 class EvaluateParams(Params):
     """What evaluate reads of params.yaml."""
 
+    process_timeout: Seconds
     evaluate: Evaluate
 
 
@@ -78,16 +80,17 @@ def evaluate(
     reward_length: CSV files behind plots (reward.evaluation.figures). The same inputs give the same
     bytes.
 
-    Raises InputError where a score is not finite.
+    Raises InputError where a score is not finite and where another process is lost.
     """
     keep_freed_memory()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    state, settings = PartialState(), params.evaluate
-    sets = _read_sets(tokens, testsets)
-    rewards = _score(model, sets, settings.micro_batch_tokens)
-    if not state.is_main_process:
-        return
+    device, settings = best_device(), params.evaluate
+    with joined_processes(device, params.process_timeout) as state:
+        sets = _read_sets(tokens, testsets)
+        rewards = _score(model, sets, device, settings.micro_batch_tokens.on(device))
+        if not state.is_main_process:
+            return
     words = _bag_of_words(tokens / "train.parquet", sets, settings)
     tables = {name: score_table(sets[name], rewards[name], words[name]) for name in sets}
     scored = {name: Scored.of(table) for name, table in tables.items()}
@@ -120,14 +123,15 @@ def _read_sets(tokens: Path, testsets: Path) -> dict[str, pa.Table]:
     return {name: pq.read_table(path) for name, path in files.items()}
 
 
-def _score(model: Path, sets: Mapping[str, pa.Table], budget: TokenBudget) -> dict[str, Array]:
+def _score(
+    model: Path, sets: Mapping[str, pa.Table], device: torch.device, budget: int
+) -> dict[str, Array]:
     """The rewards of each set, shape (pairs, 2); in every process those of all pairs."""
-    device = best_device()
     scorer = Scorer(open_model(model, device))
     grouped = {name: read_groups(table) for name, table in sets.items()}
     scorer.share_prefixes(grouped[VALIDATION])
     return {
-        name: np.stack(score_everywhere(scorer, groups, budget.on(device), f"evaluate {name}"))
+        name: np.stack(score_everywhere(scorer, groups, budget, f"evaluate {name}"))
         for name, groups in grouped.items()
     }
 

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import torch
 from accelerate import PartialState
 from accelerate.utils.memory import clear_device_cache
 from datasets import Dataset
@@ -17,6 +18,7 @@ from reward.harness.results import write_metrics
 from reward.harness.stage import run
 from reward.scoring.devices import best_device, precision
 from reward.scoring.groups import read_groups, read_rating_gaps
+from reward.scoring.processes import Seconds, joined_processes
 from reward.sources.backbones import Backbone
 from reward.tokens.records import Token, TokenSettings
 from reward.training.checkpoints import checkpoint_folder, discard, latest, remove_unused
@@ -34,6 +36,7 @@ class TrainParams(Params):
     seed: Seed
     backbone: str
     backbones: dict[str, Backbone]
+    process_timeout: Seconds
     train: Train
 
 
@@ -47,11 +50,26 @@ def train(
     inputs give the same bytes. curve: a CSV with one row per optimiser step.
 
     Raises InputError where ratings are missing that the loss needs, where the loss stops being
-    finite and where one pair does not fit into memory; no model is left then.
+    finite, where one pair does not fit into memory and where another process is lost; no model is
+    left then.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    state, device = PartialState(), best_device()
+    device = best_device()
+    with joined_processes(device, params.process_timeout) as state:
+        _train(params, state, device, tokens, backbone, model, metrics, curve)
+
+
+def _train(
+    params: TrainParams,
+    state: PartialState,
+    device: torch.device,
+    tokens: Path,
+    backbone: Path,
+    model: Path,
+    metrics: Path,
+    curve: Path,
+) -> None:
     settings, entry = params.train, pick(params.backbones, "backbone", params.backbone)
     table = pq.read_table(tokens / "train.parquet")
     groups, gaps = read_groups(table), read_rating_gaps(table)
@@ -62,7 +80,8 @@ def train(
     steps = Steps(len(groups), settings.batch_pairs, settings.epochs, params.seed)
     checkpoints = checkpoint_folder(
         # The entries of other backbones may change while a killed run waits to go on.
-        params.model_dump(exclude={"backbones"}) | {"backbone": entry.model_dump()},
+        params.model_dump(exclude={"backbones", "process_timeout"})
+        | {"backbone": entry.model_dump()},
         [tokens, backbone],
         device,
         state.num_processes,

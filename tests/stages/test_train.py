@@ -1,15 +1,7 @@
 """stages/train.py as a process: the same bytes again, even when killed; several processes."""
 
-import csv
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +9,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-import yaml
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from reward.harness.params import load_params
@@ -27,103 +18,26 @@ from reward.scoring.scorer import Scorer, open_model
 from reward.tokens.records import Token
 from reward.training import trainer
 from reward.training.network import build_network
-from stages.download import DownloadParams, download
-from stages.split import SplitParams, split
-from stages.tokenize import TokenizeParams, tokenize
 from stages.train import TrainParams, train
+from tests.support.runs import (
+    copy,
+    curve,
+    finish,
+    kill,
+    kill_after,
+    prepare,
+    read_params,
+    results,
+    start,
+    write_params,
+)
 
-PROJECT = Path(__file__).parents[2]
 PAIRS = 150
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which train can start: 150 short pairs of the sample, one epoch, small steps."""
-    folder = tmp_path_factory.mktemp("prepared")
-    lines = (PROJECT / "data/sources/sample.jsonl").read_text(encoding="utf-8").splitlines()
-    (folder / "pairs.jsonl").write_text("\n".join(lines[:PAIRS]) + "\n", encoding="utf-8")
-    params = read_params(PROJECT)
-    params["max_length"] = 48
-    params["datasets"]["sample"]["source"] = str(folder / "pairs.jsonl")
-    params["backbones"]["tiny"]["source"] = str(PROJECT / "data/sources/tiny")
-    # Several micro-batches make a step, so that adding up is tested as well.
-    few_tokens = params["train"]["micro_batch_tokens"] | {"cpu": 200}
-    params["train"] |= {"epochs": 2, "batch_pairs": 8, "checkpoint_steps": 4}
-    params["train"] |= {"micro_batch_tokens": few_tokens}
-    write_params(folder, params)
-    path = folder / "params.yaml"
-    download(load_params(DownloadParams, path), folder / "data/raw", folder / "data/backbone")
-    split(load_params(SplitParams, path), folder / "data/raw", folder / "data/splits")
-    tokenize(
-        load_params(TokenizeParams, path),
-        folder / "data/splits",
-        folder / "data/backbone",
-        folder / "data/tokens",
-    )
-    (folder / "metrics").mkdir()
-    return folder
-
-
-def read_params(folder: Path) -> dict[str, Any]:
-    return yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
-
-
-def write_params(folder: Path, params: dict[str, Any]) -> None:
-    (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
-
-
-def copy(prepared: Path, folder: Path, **train: Any) -> Path:
-    """A fresh checkout of the prepared folder with other values in its `train` section."""
-    shutil.copytree(prepared, folder)
-    params = read_params(folder)
-    params["train"] |= train
-    write_params(folder, params)
-    return folder
-
-
-def start(folder: Path, *launcher: str) -> subprocess.Popen[str]:
-    """Start `python -m stages.train` in a folder, as dvc.yaml does."""
-    command = [*(launcher or (sys.executable,)), "-m", "stages.train"]
-    for name in ("tokens", "backbone", "model"):
-        command += [f"--{name}", f"data/{name}"]
-    command += ["--metrics", "metrics/train.json", "--curve", "metrics/train_curve.csv"]
-    environment = os.environ | {
-        "PYTHONPATH": str(PROJECT),
-        "DVC_ROOT": str(folder),
-        "OMP_NUM_THREADS": "1",
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, encoding="utf-8"
-    )
-
-
-def finish(folder: Path, *launcher: str) -> str:
-    process = start(folder, *launcher)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return errors
-
-
-def kill(folder: Path, ready: Callable[[], bool]) -> None:
-    """Start the stage and kill it as soon as it is `ready`."""
-    process = start(folder)
-    while process.poll() is None and not ready():
-        time.sleep(0.001)
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert not (folder / "data/model").exists()
-
-
-def kill_after(folder: Path, steps: int) -> None:
-    (folder / "metrics/train_curve.csv").unlink(missing_ok=True)  # as DVC does before a stage
-    kill(folder, lambda: rows_of(folder) >= steps)
-
-
-def results(folder: Path) -> dict[str, bytes]:
-    files = [*(folder / "data/model").iterdir(), *(folder / "metrics").iterdir()]
-    return {file.name: file.read_bytes() for file in files}
+    return prepare(tmp_path_factory.mktemp("prepared"))
 
 
 @pytest.fixture(scope="module")
@@ -132,10 +46,6 @@ def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = copy(prepared, tmp_path_factory.mktemp("trained") / "run")
     finish(folder)
     return folder
-
-
-def curve(folder: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((folder / "metrics/train_curve.csv").open()))
 
 
 def test_model_opens_in_transformers_and_scores_as_ours(trained: Path) -> None:
@@ -203,11 +113,6 @@ def test_killed_and_started_again_gives_the_same_bytes(
     assert "goes on from its checkpoint-" in errors
     assert results(folder) == results(trained)
     assert not list((folder / ".checkpoints").iterdir())  # success removes them
-
-
-def rows_of(folder: Path) -> int:
-    path = folder / "metrics/train_curve.csv"
-    return len(path.read_text(encoding="utf-8").splitlines()) - 1 if path.exists() else 0
 
 
 @pytest.fixture(scope="module")
@@ -303,37 +208,6 @@ def test_the_optimiser_makes_room_for_the_saved_model(
     params = load_params(TrainParams, folder / "params.yaml")
     train(params, *(folder / place for place in places))
     assert trainers
-
-
-@pytest.mark.slow
-def test_two_processes_train_as_one(prepared: Path, trained: Path, tmp_path: Path) -> None:
-    folder = copy(prepared, tmp_path / "two")
-    accelerate = Path(sys.executable).with_name("accelerate")
-    finish(
-        folder,
-        str(accelerate),
-        "launch",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-        "--cpu",
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-        "--main_process_port",
-        "0",
-    )
-    one, two = curve(trained), curve(folder)
-    assert len(one) == len(two)
-    for name in ("loss", "accuracy", "margin", "learning_rate"):
-        np.testing.assert_allclose(
-            [float(row[name]) for row in two],
-            [float(row[name]) for row in one],
-            rtol=1e-4,  # five digits are written
-            atol=1e-5,
-        )
 
 
 @pytest.mark.slow

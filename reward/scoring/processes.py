@@ -1,0 +1,51 @@
+"""The processes that a launcher starts: each joins the others before it does anything else."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Annotated
+
+import torch
+import torch.distributed as dist
+from accelerate import PartialState
+from pydantic import Field
+
+from reward.harness.errors import InputError, first_line
+
+Seconds = Annotated[int, Field(gt=0)]
+
+
+@contextmanager
+def joined_processes(device: torch.device, time_limit: int) -> Iterator[PartialState]:
+    """Join the processes that the launcher of this one has started; yields which of them it is.
+
+    device: what they compute on. time_limit: seconds that one waits for the others, at the start
+    and in every exchange. To be entered first: whatever accelerate or transformers ask later gets
+    the same answer.
+
+    Raises InputError where the launcher has started several processes and each would work for
+    itself, and, within the block as well, where another process is lost or does not answer in time.
+    """
+    try:
+        # On a CPU accelerate joins nobody unless the CPU is asked for.
+        state = PartialState(cpu=device.type == "cpu", timeout=timedelta(seconds=time_limit))
+        started = int(os.environ.get("WORLD_SIZE", "1"))
+        if state.num_processes != started:
+            raise InputError(
+                f"the launcher started {started} processes and {state.num_processes} work "
+                f"together: start them by torchrun, as params.yaml shows at `launcher`."
+            )
+        yield state
+    except (RuntimeError, dist.DistError) as error:
+        # gloo's errors are RuntimeErrors of no kind of their own.
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
+            raise
+        raise InputError(
+            f"another process was lost or did not answer within process_timeout={time_limit} "
+            f"seconds ({first_line(error)[:200]}): see what that process printed, and run again, "
+            f"which goes on from the last checkpoint."
+        ) from None
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()

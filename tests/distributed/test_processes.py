@@ -27,7 +27,7 @@ def alone(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ranks(folder: Path) -> list[str]:
-    """The ranks that have worked in a folder, which is then as before."""
+    """Which stage ran in which rank in a folder, which is then as before."""
     found = sorted(path.name for path in (folder / "ranks").iterdir())
     shutil.rmtree(folder / "ranks")
     return found
@@ -49,7 +49,7 @@ def test_several_processes_do_what_one_does(
     folder = copy(prepared, tmp_path / "several")
     launcher = torchrun(folder, processes)
     finish(folder, *launcher)
-    assert ranks(folder) == [str(rank) for rank in range(processes)]
+    assert ranks(folder) == [f"train-{rank}" for rank in range(processes)]
     for name in ("loss", "accuracy", "margin", "learning_rate"):
         np.testing.assert_allclose(
             column(folder, name),
@@ -61,7 +61,7 @@ def test_several_processes_do_what_one_does(
     shutil.rmtree(folder / "data/model")
     shutil.copytree(alone / "data/model", folder / "data/model")
     finish(folder, *launcher, stage="evaluate")
-    assert ranks(folder) == [str(rank) for rank in range(processes)]
+    assert ranks(folder) == [f"evaluate-{rank}" for rank in range(processes)]
     ids = [Score.PAIR_ID]
     assert scores(folder, ids) == scores(alone, ids)
     for side in (Score.CHOSEN_SCORE, Score.REJECTED_SCORE):

@@ -1,6 +1,5 @@
 import json
 import math
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,14 +24,7 @@ from reward.evaluation.metrics import (
 )
 from reward.evaluation.scores import Scored
 from reward.harness.errors import InputError
-
-SETTINGS: dict[str, Any] = {
-    "confidence": 0.95,
-    "calibration_bins": 10,
-    "rating_gaps": (0.5, 1.0),
-    "response_lengths": (128, 384),
-    "similar_length": 0.1,
-}
+from tests.support.evidence import SETTINGS
 
 
 def scores(chosen, rejected, lengths=None, ratings=None, words=None):

@@ -113,6 +113,17 @@ def test_needs_no_torch(room: str) -> None:
     assert int(done.stdout) == len(names) > 0
 
 
+@pytest.mark.parametrize(
+    "module",
+    ["reward.compare", "reward.examine", "reward.publish", "reward.score", "stages.report"],
+)
+def test_starts_without_what_takes_seconds(module: str) -> None:
+    program = (
+        f"import sys, {module}; print({{'torch', 'transformers', 'sklearn'}} & {{*sys.modules}})"
+    )
+    assert without_torch(program).stdout.strip() == "set()"
+
+
 def test_torch_can_be_blocked() -> None:
     """Or the test before could not fail."""
     program = "import reward.scoring.devices"

@@ -1,7 +1,7 @@
 """Runs a module as `python -m` does and asserts, in the process itself, how many work together.
 
 For a launcher: `torchrun --nproc_per_node 2 tests/support/counted.py 2 FOLDER -m stages.train ...`.
-Each process that has worked with the others leaves a file named for its rank in FOLDER.
+Each process that has worked with the others leaves a file in FOLDER, such as train-0 for rank 0.
 """
 
 import runpy
@@ -24,7 +24,8 @@ def main() -> None:
     state = PartialState()
     assert state.num_processes == expected, f"{state.num_processes} of {expected} processes"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / str(state.process_index)).touch(exist_ok=False)
+    stage = module.rpartition(".")[2]
+    (folder / f"{stage}-{state.process_index}").touch(exist_ok=False)
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def finish(folder: Path, *launcher: str, stage: str = "train") -> str:
 def torchrun(folder: Path, processes: int) -> tuple[str, ...]:
     """A launcher of several processes, each of which asserts that it is one of so many.
 
-    Each leaves a file named for its rank in the folder `ranks`.
+    Each leaves a file in the folder `ranks`: `train-0` for rank 0.
     """
     counted = str(PROJECT / "tests/support/counted.py")
     return (

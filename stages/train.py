@@ -1,6 +1,7 @@
 """Fit the reward model to the training pairs."""
 
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -18,10 +19,12 @@ from reward.harness.results import write_metrics
 from reward.harness.stage import run
 from reward.scoring.devices import best_device, precision
 from reward.scoring.groups import read_groups, read_rating_gaps
+from reward.scoring.layers import compute_again_in_backward
 from reward.scoring.processes import Seconds, joined_processes
 from reward.sources.backbones import Backbone
 from reward.tokens.records import Token, TokenSettings
-from reward.training.checkpoints import checkpoint_folder, discard, latest, remove_unused
+from reward.training.base_trainer import fsdp_settings
+from reward.training.checkpoints import checkpoint_folder, discard, latest, only_run, remove_unused
 from reward.training.losses import LOSSES, check_gaps
 from reward.training.model_folder import open_tokenizer, save_trained
 from reward.training.network import build_network, lora_config
@@ -50,20 +53,37 @@ def train(
     inputs give the same bytes. curve: a CSV with one row per optimiser step.
 
     Raises InputError where ratings are missing that the loss needs, where the loss stops being
-    finite, where one pair does not fit into memory and where another process is lost; no model is
-    left then.
+    finite, where one pair does not fit into memory, where another run of the same values goes on
+    and where another process is lost; no model is left then.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     device = best_device()
     with joined_processes(device, params.process_timeout) as state:
-        _train(params, state, device, tokens, backbone, model, metrics, curve)
+        checkpoints = _checkpoints(params, state, device, [tokens, backbone])
+        with only_run(checkpoints) if state.is_main_process else nullcontext():
+            _train(params, state, device, checkpoints, tokens, backbone, model, metrics, curve)
+
+
+def _checkpoints(
+    params: TrainParams, state: PartialState, device: torch.device, inputs: Sequence[Path]
+) -> Path:
+    entry = pick(params.backbones, "backbone", params.backbone)
+    return checkpoint_folder(
+        # The entries of other backbones may change while a killed run waits to go on.
+        params.model_dump(exclude={"backbones", "process_timeout"})
+        | {"backbone": entry.model_dump(), "fsdp": fsdp_settings()},
+        inputs,
+        device,
+        state.num_processes,
+    )
 
 
 def _train(
     params: TrainParams,
     state: PartialState,
     device: torch.device,
+    checkpoints: Path,
     tokens: Path,
     backbone: Path,
     model: Path,
@@ -78,16 +98,10 @@ def _train(
     validation = read_groups(pq.read_table(tokens / "validation.parquet")) if selects else []
     records = Dataset(table.select([Token.CHOSEN_IDS, Token.REJECTED_IDS]))
     steps = Steps(len(groups), settings.batch_pairs, settings.epochs, params.seed)
-    checkpoints = checkpoint_folder(
-        # The entries of other backbones may change while a killed run waits to go on.
-        params.model_dump(exclude={"backbones", "process_timeout"})
-        | {"backbone": entry.model_dump()},
-        [tokens, backbone],
-        device,
-        state.num_processes,
-    )
     dtype = precision(device).frozen if entry.lora else precision(device).trained
     network, tokenizer = build_network(backbone, params.seed, dtype), open_tokenizer(backbone)
+    if settings.activation_checkpointing:
+        compute_again_in_backward(network)
     trainer = PairTrainer(
         steps=steps,
         groups=groups,

@@ -63,8 +63,13 @@ def compute_in_float32(head: nn.Module) -> None:
 
 
 class Float32Linear(nn.Linear):
-    """A linear layer that works in the number format of its weights, under autocast too."""
+    """A linear layer that works in float32 at least, under autocast and FSDP too."""
 
     def forward(self, input: Tensor) -> Tensor:
+        weight, bias = self.weight, self.bias
+        # FSDP may hand a layer its float32 weights in 16 bits.
+        dtype = torch.promote_types(weight.dtype, torch.float32)
         with torch.autocast(input.device.type, enabled=False):
-            return linear(input.to(self.weight.dtype), self.weight, self.bias)
+            return linear(
+                input.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+            )

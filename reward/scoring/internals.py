@@ -29,6 +29,11 @@ def takes_positions(network: PreTrainedModel) -> bool:
     return "position_ids" in inspect.signature(type(network).forward).parameters
 
 
+def takes_use_cache(network: PreTrainedModel) -> bool:
+    """Whether a network keeps keys and values for later calls, and can be asked not to."""
+    return "use_cache" in inspect.signature(type(network).forward).parameters
+
+
 def layers_of(network: PreTrainedModel) -> list[nn.Module]:
     """The layers of a network, in order: what must not be spread over several devices."""
     kinds = network._no_split_modules or ()

@@ -1,16 +1,22 @@
 """Parts of a network made to cost less: what they compute, and its gradient, stays the same."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
+from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 from transformers.activations import GELUTanh, NewGELUActivation
+from transformers.modeling_layers import GradientCheckpointingLayer
 
+from reward.harness.errors import InputError
 from reward.scoring.internals import layers_of
-from reward.scoring.layout import current_layout
+from reward.scoring.layout import current_layout, same_layout
 
 
 def fuse_gelu(network: nn.Module) -> None:
@@ -61,6 +67,44 @@ class _InPlace(torch.autograd.Function):
             return None, torch.zeros_like(weight).index_add_(0, ids, rows), None
         weight.grad.index_add_(0, ids, rows)
         return None, None, None
+
+
+def compute_again_in_backward(network: PreTrainedModel) -> None:
+    """Let every layer keep its input alone, and compute the rest again in the backward pass.
+
+    Transformers' own switch works in training mode alone, in which some layers drop out, and knows
+    of no layout. What computes again has to find the same values: dropout must be off, and no layer
+    may add to a cache.
+
+    Raises InputError where transformers names no layers that can be computed again.
+    """
+    layers = [
+        module for module in network.modules() if isinstance(module, GradientCheckpointingLayer)
+    ]
+    if not layers:
+        raise InputError(
+            f"train.activation_checkpointing has no layers to work on in "
+            f"{type(network).__name__}: set it to false."
+        )
+    for layer in layers:
+        # Not around __call__: the hooks by which FSDP gathers weights stay outside.
+        layer.forward = partial(_again_in_backward, layer.forward)
+
+
+def _again_in_backward(forward: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
+    return checkpoint(
+        forward,
+        *inputs,
+        use_reentrant=False,
+        preserve_rng_state=False,
+        context_fn=_first_and_again,
+        **options,
+    )
+
+
+def _first_and_again() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    # On a GPU the backward pass has its own thread, in which no layout is set.
+    return nullcontext(), same_layout()
 
 
 def last_feed_forward(network: PreTrainedModel) -> nn.Module | None:

@@ -7,7 +7,7 @@ cut into several, of which the first alone has the prefix.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cached_property
 from typing import NamedTuple
@@ -144,3 +144,9 @@ def use_layout(layout: Layout) -> Iterator[None]:
 def current_layout() -> Layout:
     """The layout of the `use_layout` block that this is called in."""
     return _layout.get()
+
+
+def same_layout() -> AbstractContextManager[None]:
+    """The layout in use, if any, for a block that runs later and perhaps in another thread."""
+    layout = _layout.get(None)
+    return use_layout(layout) if layout else nullcontext()

@@ -1,6 +1,9 @@
 """The processes that a launcher starts: each joins the others before it does anything else."""
 
+import atexit
 import os
+import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -37,15 +40,31 @@ def joined_processes(device: torch.device, time_limit: int) -> Iterator[PartialS
                 f"together: start them by torchrun, as params.yaml shows at `launcher`."
             )
         yield state
-    except (RuntimeError, dist.DistError) as error:
+    except Exception as error:
+        if dist.is_initialized():
+            atexit.register(_leave)
         # gloo's errors are RuntimeErrors of no kind of their own.
-        if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
+        gloo = isinstance(error, RuntimeError) and "gloo" in str(error).lower()
+        if not isinstance(error, dist.DistError) and not gloo:
             raise
+        # Without the place in torch's sources and without its advice.
+        reason = re.sub(r"^\[\S+:\d+\] ", "", first_line(error)).split(". ")[0][:200]
         raise InputError(
             f"another process was lost or did not answer within process_timeout={time_limit} "
-            f"seconds ({first_line(error)[:200]}): see what that process printed, and run again, "
-            f"which goes on from the last checkpoint."
+            f"seconds ({reason}): see what that process printed, and run again, which goes on from "
+            f"the last checkpoint."
         ) from None
-    finally:
+    else:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _leave() -> None:
+    """End the process without what Python and torch do last.
+
+    Before they let go, each exchange that is still queued would wait for the others until its own
+    time limit, while the others wait for this process.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

@@ -23,7 +23,13 @@ from reward.scoring.attention import ATTENTION
 from reward.scoring.devices import precision
 from reward.scoring.groups import Group, micro_batches, shares
 from reward.scoring.head import Head
-from reward.scoring.internals import attention_of, takes_attention, takes_positions, use_attention
+from reward.scoring.internals import (
+    attention_of,
+    takes_attention,
+    takes_positions,
+    takes_use_cache,
+    use_attention,
+)
 from reward.scoring.layers import OtherFormError, fuse_gelu, last_feed_forward, only_scored
 from reward.scoring.layout import Layout, PrefixCache, scored_position, use_layout
 from reward.scoring.settings import check_folder
@@ -147,6 +153,7 @@ class Scorer:
         output = model(
             input_ids=torch.from_numpy(rows).to(device),
             attention_mask=torch.from_numpy(mask.astype(np.int64)).to(device),
+            **({"use_cache": False} if takes_use_cache(self.network) else {}),
         )
         return output.logits[:, 0]  # type: ignore[attr-defined]
 

@@ -5,17 +5,43 @@ tests/scoring/test_library_contacts.py names each part.
 """
 
 import logging
+import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import DistributedType, parse_flag_from_env
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import PrinterCallback, Trainer
-from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import rotate_checkpoints
 from trl import RewardConfig, RewardTrainer
 
+from reward.harness.errors import InputError
+
 log = logging.getLogger(__name__)
+
+# What FSDP has to be set to: the value, the one that accelerate takes where there is none, and why.
+FSDP = {
+    "FSDP_VERSION": ("2", "1", "FSDP1 was not tried"),
+    "FSDP_CPU_RAM_EFFICIENT_LOADING": ("false", "false", "every process scores before it shards"),
+    "FSDP_ACTIVATION_CHECKPOINTING": ("false", "false", "train.activation_checkpointing does that"),
+    "FSDP_OFFLOAD_PARAMS": ("false", "false", "it was not tried"),
+}
+
+
+def fsdp_settings() -> dict[str, str]:
+    """What the environment says of FSDP where it asks for it, as `accelerate launch` does.
+
+    Empty where it does not. Raises InputError for a setting that does not go with this project.
+    """
+    if not parse_flag_from_env("ACCELERATE_USE_FSDP"):
+        return {}
+    for name, (needed, default, reason) in FSDP.items():
+        value = os.environ.get(name, default)
+        if value.lower() != needed:
+            raise InputError(f"{name} is {value}, and must be {needed}: {reason}.")
+    return {name: value for name, value in os.environ.items() if name.startswith("FSDP_")}
 
 
 class BaseTrainer(RewardTrainer):
@@ -31,6 +57,21 @@ class BaseTrainer(RewardTrainer):
             args._n_gpu = 1
         super().__init__(args=args, **trl)
         self.remove_callback(PrinterCallback)
+        self._check_and_set_fsdp()
+
+    def _check_and_set_fsdp(self) -> None:
+        kind = self.accelerator.distributed_type
+        if parse_flag_from_env("ACCELERATE_USE_FSDP") and kind != DistributedType.FSDP:
+            raise InputError(
+                f"ACCELERATE_USE_FSDP={os.environ['ACCELERATE_USE_FSDP']} asks for FSDP, which "
+                f"accelerate does not do here ({self.accelerator.num_processes} processes on "
+                f"{self.args.device.type}): start by a launcher on GPUs, or without FSDP."
+            )
+        if kind == DistributedType.FSDP and self.args.bf16:
+            # Accelerate would add gradients up in bfloat16 as well.
+            self.accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(
+                param_dtype=torch.bfloat16, reduce_dtype=torch.float32
+            )
 
     def _send_telemetry(self) -> None:
         """Nothing is sent: training uses no network."""
@@ -58,6 +99,7 @@ class BaseTrainer(RewardTrainer):
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         # Past RewardTrainer's own, which writes a model card into every checkpoint.
         Trainer._save_checkpoint(self, model, trial)
+        self.accelerator.wait_for_everyone()  # each process writes a part
         if self.args.should_save:
             folder = Path(str(self.args.output_dir))
             self.checkpoint_written(folder / f"checkpoint-{self.state.global_step}")
@@ -69,8 +111,6 @@ class BaseTrainer(RewardTrainer):
         """Remove all checkpoints but the newest `keep`, the best always being one of these."""
         rotate_checkpoints(str(self.args.output_dir), keep, self.state.best_model_checkpoint)
 
-    def save_weights(self, folder: Path) -> None:
-        """Write the model's configuration and weights; every process takes part."""
-        self.save_model(str(folder))
-        if self.args.should_save:
-            (folder / TRAINING_ARGS_NAME).unlink()  # a pickle, and of no use to a user
+    def gathered_weights(self) -> dict[str, torch.Tensor]:
+        """With FSDP: all weights, on the CPU, in the process that saves; every one takes part."""
+        return self.accelerator.get_state_dict(self.model)

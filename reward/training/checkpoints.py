@@ -2,24 +2,32 @@
 
 DVC deletes a stage's outputs before the stage starts, so checkpoints lie outside of them, below the
 main checkout even when an experiment runs in a temporary one. The folder's name is a fingerprint of
-all that the weights depend on: a run with another value anywhere never finds them.
+all that the weights depend on: a run with another value anywhere never finds them. Beside the
+folder lies a lock, which its run holds from the first step to the last.
 """
 
+import errno
+import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
 from reward.harness.closure import PROJECT, import_closure
+from reward.harness.errors import InputError
 from reward.harness.files import read_json, remove, sha256, write_json
+
+log = logging.getLogger(__name__)
 
 FOLDER = ".checkpoints"
 COMPLETE = "complete"  # a checkpoint without this file was cut off while it was written
@@ -27,6 +35,8 @@ BUDGET = "budget.json"  # the token budget of a checkpoint's run
 STAGE = "stages/train.py"  # whose code the weights depend on
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "numpy")
 DISCARDED = ".discarded"  # ends the name of a folder that is being removed
+LOCK = ".lock"  # ends the name of the file beside a folder that its run has locked
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # of file systems that have none
 UNUSED_DAYS = 30  # after which the checkpoints of a run that was never finished are removed
 
 
@@ -35,9 +45,10 @@ def checkpoint_folder(
 ) -> Path:
     """The folder for checkpoints of this very run.
 
-    values: what the weights depend on of params.yaml, fit for JSON. inputs: files and folders that
-    the stage reads. The project's code that the stage imports, the versions of the libraries and
-    the hardware's shape count as well; where the project and its inputs lie does not.
+    values: what the weights depend on of params.yaml, and how processes share the work (FSDP's
+    settings), fit for JSON. inputs: files and folders that the stage reads. processes: how many
+    share the work, over all hosts. The project's code that the stage imports, the versions of the
+    libraries and the hardware's shape count as well; where the project and its inputs lie does not.
     """
     facts = [f"{name} {sha256(PROJECT / name)}" for name in sorted(import_closure(STAGE, PROJECT))]
     facts += [f"{name} {sha256(file)}" for path in inputs for name, file in _files(path)]
@@ -48,6 +59,58 @@ def checkpoint_folder(
     digest = hashlib.sha256("\n".join(facts).encode())
     root = Path(os.environ.get("DVC_ROOT", "."))
     return root.resolve() / FOLDER / digest.hexdigest()[:24]
+
+
+@contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Keep every other run out of a checkpoint folder, which need not be there, within the block.
+
+    The lock ends with the process, however it ends, and none is ever left over. It lies beside the
+    folder, which `discard` renames. It holds between hosts where the file system passes flock on,
+    as NFS does from version 4 (there a host that is lost keeps its locks until its lease ends,
+    about 90 seconds) and Lustre where it is mounted with `flock`. A file system without locks gives
+    a warning.
+
+    Raises InputError where another run holds it.
+    """
+    path = folder.with_suffix(LOCK)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path) as file:
+        file.truncate(0)
+        file.write(f"{os.getpid()} {socket.gethostname()}\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)  # while it is held: see _locked
+
+
+def _locked(path: Path) -> TextIO:
+    """A file that this process alone has locked, until it closes it."""
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = re.fullmatch(r"(\d+) (.+)\n", file.read())
+            file.close()
+            whose = f"process {holder[1]} on host {holder[2]}" if holder else "a process"
+            raise InputError(
+                f"{whose} is training with the same values and writes to {path.with_suffix('')}: "
+                f"let it finish, or end it, and run again, which goes on from its last checkpoint."
+            ) from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                file.close()
+                raise
+            log.warning("%s cannot be locked: start no second run of the same values.", path)
+            return file
+        # The file may have been removed, or another one made, since it was opened.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
@@ -81,21 +144,24 @@ def remove_unused(mine: Path) -> None:
     """Remove what runs have left that were cut off and never taken up again.
 
     mine: this run's folder, which is marked as in use from now on. Beside it, the folders of other
-    fingerprints go in which nothing has changed for UNUSED_DAYS. A run that is alive changes its
-    own when it starts and at every checkpoint, so it never loses what it may go on from.
+    fingerprints go in which nothing has changed for UNUSED_DAYS and that no run has locked.
     """
     with suppress(FileNotFoundError):
         os.utime(mine)
     if not mine.parent.exists():
         return
     last_use = time.time() - UNUSED_DAYS * 24 * 60 * 60
-    for folder in mine.parent.iterdir():
-        if folder == mine or not re.fullmatch("[0-9a-f]{24}", folder.name.removesuffix(DISCARDED)):
+    for path in mine.parent.iterdir():
+        if path.stem == mine.stem or not re.fullmatch(
+            rf"[0-9a-f]{{24}}({DISCARDED}|{LOCK})?", path.name
+        ):
             continue
-        # Another run may be removing the same folder, and another user may own it.
-        with suppress(OSError):
-            if _last_change(folder) < last_use:
-                discard(folder)
+        # Another run may be using or removing the same folder, and another user may own it.
+        with suppress(OSError, InputError):
+            if _last_change(path) < last_use:
+                with only_run(path):  # which removes the lock at its end
+                    if path.suffix != LOCK:
+                        discard(path)
 
 
 def _last_change(folder: Path) -> float:

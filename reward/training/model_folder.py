@@ -4,9 +4,16 @@ transformers and all that build on it.
 
 import json
 from pathlib import Path
+from typing import cast
 
-from peft import PeftModel
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+import torch
+from peft import PeftModel, get_peft_model
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from reward.tokens.encoder import Encoder
 from reward.training.base_trainer import BaseTrainer
@@ -25,16 +32,32 @@ def save_trained(trainer: BaseTrainer, tokenizer: PreTrainedTokenizerBase, folde
 
     To be called in every process. The trainer cannot go on afterwards, as its adapters are merged.
     """
-    sharded = trainer.is_fsdp_enabled  # each process has a part of the weights
-    if not (sharded or trainer.args.should_save):
+    model = cast(PreTrainedModel | PeftModel, trainer.model)
+    if trainer.is_fsdp_enabled:  # each process has a part of the weights
+        weights = trainer.gathered_weights()
+        if trainer.args.should_save:
+            model = _whole(model, weights)
+    if not trainer.args.should_save:
         return
-    if isinstance(trainer.model, PeftModel):
+    if isinstance(model, PeftModel):
         # float32, in which no update is rounded away, may not fit where 16 bits were trained.
-        adapted = trainer.model if sharded else trainer.model.cpu()
-        trainer.model = adapted.float().merge_and_unload()
-    trainer.save_weights(folder)
-    if trainer.args.should_save:
-        save_tokenizer(tokenizer, folder)
+        model = cast(PreTrainedModel, model.cpu().float().merge_and_unload())
+    model.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
+
+
+def _whole(
+    sharded: PreTrainedModel | PeftModel, weights: dict[str, torch.Tensor]
+) -> PreTrainedModel | PeftModel:
+    """A model like a sharded one, with its weights, in one process."""
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(
+            sharded.config, trust_remote_code=False
+        )
+        if isinstance(sharded, PeftModel):
+            model = get_peft_model(model, sharded.active_peft_config)
+    model.load_state_dict(weights, assign=True)
+    return model
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -29,6 +29,7 @@ class Train(Params):
     schedule: Literal["linear", "cosine", "constant_with_warmup"]
     weight_decay: NonNegativeFloat
     max_grad_norm: PositiveFloat
+    activation_checkpointing: bool
     loss: Literal["bradley-terry", "margin", "scaled"]
     centring: NonNegativeFloat
     checkpoint_steps: PositiveInt
@@ -70,7 +71,7 @@ def trainer_arguments(
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         max_length=None,  # tokenize has truncated; a second filter would drop pairs unseen
-        activation_checkpointing=False,
+        activation_checkpointing=False,  # reward.scoring.layers has one that knows of layouts
         use_cpu=device.type == "cpu",
         bf16=numbers.autocast == torch.bfloat16,
         fp16=numbers.autocast == torch.float16,

@@ -171,15 +171,16 @@ class PairTrainer(BaseTrainer):
         """
         sums = torch.zeros(4, device=self.args.device)
         for place, pairs in enumerate(work):
-            # Gradients cross processes once, with the last micro-batch.
-            last = place == len(work) - 1
+            # Gradients cross processes once, with the last micro-batch; with FSDP each time, as
+            # those of all weights would not fit into one process.
+            last = place == len(work) - 1 or self.is_fsdp_enabled
             try:
                 with nullcontext() if last else self.accelerator.no_sync(model):
                     sums += self._backward(model, pairs, batch)
             except RuntimeError as error:
                 if not should_reduce_batch_size(error):
                     raise
-                if self.accelerator.num_processes > 1:
+                if self.accelerator.num_processes > 1 or self.is_fsdp_enabled:
                     # The others have gone on; what they wait for cannot be computed again.
                     raise InputError(
                         f"a micro-batch of {self.budget} tokens does not fit into memory: lower "

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,7 +59,7 @@ def copy_of_project(folder: Path) -> Path:
         if (PROJECT / name).is_file():
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes((PROJECT / name).read_bytes())
+            shutil.copy(PROJECT / name, target)  # with its mode
     git(folder, "init", "--quiet")
     git(folder, "config", "user.name", "test")
     git(folder, "config", "user.email", "test@example.org")

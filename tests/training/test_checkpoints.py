@@ -1,5 +1,7 @@
 """reward/training/checkpoints.py: what makes another run, and which folders are removed."""
 
+import errno
+import fcntl
 import os
 import shutil
 import time
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from reward.harness.errors import InputError
 from reward.training import checkpoints
 from reward.training.checkpoints import (
     COMPLETE,
@@ -18,6 +21,7 @@ from reward.training.checkpoints import (
     discard,
     latest,
     mark_complete,
+    only_run,
     read_budget,
     remove_unused,
 )
@@ -236,3 +240,70 @@ def test_a_folder_that_is_discarded_half_way_is_not_taken_up(
     discard(folder)
     assert not list(tmp_path.iterdir())
     discard(folder)
+
+
+def test_another_run_is_kept_out_until_the_first_ends(tmp_path: Path) -> None:
+    folder = tmp_path / ("a" * 24)
+    with only_run(folder):
+        with only_run(tmp_path / ("b" * 24)):
+            pass
+        make_checkpoint(folder, 4)
+        discard(folder)  # which renames it
+        refused = pytest.raises(
+            InputError, match=rf"process {os.getpid()} on host .*, and run again"
+        )
+        with refused, only_run(folder):
+            pass
+    assert not list(tmp_path.iterdir())
+    with only_run(folder):
+        pass
+
+
+def test_the_file_that_a_killed_run_left_locks_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / ("a" * 24)
+    folder.with_suffix(".lock").write_text("1 elsewhere\n", encoding="utf-8")
+    with only_run(folder):
+        assert folder.with_suffix(".lock").read_text().startswith(f"{os.getpid()} ")
+
+
+def test_a_file_that_is_removed_while_it_is_being_locked_is_not_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the run before ends between a run's opening of the file and its locking."""
+    folder = tmp_path / ("a" * 24)
+    lock, flock = folder.with_suffix(".lock"), fcntl.flock
+    calls = []
+
+    def late(file: Any, how: int) -> None:
+        calls.append(how)
+        if len(calls) == 1:
+            lock.unlink()
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with only_run(folder):
+        assert len(calls) == 2
+        with pytest.raises(InputError), only_run(folder):
+            pass
+
+
+def test_a_file_system_without_locks_gives_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with only_run(tmp_path / ("a" * 24)):
+        assert "cannot be locked" in caplog.text
+
+
+def test_an_old_folder_that_a_run_has_locked_is_kept_and_old_locks_go(tmp_path: Path) -> None:
+    mine, used, killed = (tmp_path / (letter * 24) for letter in "abc")
+    killed.with_suffix(".lock").touch()
+    with only_run(used):
+        make_checkpoint(used, 4)
+        for path in tmp_path.iterdir():
+            age(path, UNUSED_DAYS + 1)
+        remove_unused(mine)
+        assert {*tmp_path.iterdir()} == {used, used.with_suffix(".lock")}

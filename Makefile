@@ -31,7 +31,7 @@ $(RUNTIME): requirements.txt
 	$(PIP) install -r requirements.txt
 	@touch $@
 
-$(TOOLS): requirements-dev.txt $(RUNTIME)
+$(TOOLS): requirements-dev.txt requirements-ray.txt $(RUNTIME)
 	$(PIP) install -r requirements-dev.txt
 	@touch $@
 

@@ -5,6 +5,12 @@ comes out as it went in, with chosen_score and rejected_score, score, or scores.
 scored are left out and named on stderr. With --input and --output the rows are in files, both JSON
 lines (plain or .gz) or both Parquet.
 
+With a folder or a pattern of Parquet files as --input, --output is a folder that gets a file of the
+same name for each, complete or not at all, with every row in its place: one that cannot be scored
+has null for its rewards and the reason in the column `reason`. With --ray, workers of Ray score
+them, on this machine or on many. They need the model's folder and this project at the same paths;
+the files are read and written by this process. What a lost worker had is scored by another.
+
 Exit status: 0 where every row was scored, 1 where some were not, 2 where none was.
 """
 
@@ -15,28 +21,35 @@ import signal
 import sys
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from reward.harness.errors import InputError, first_line
+from reward.harness.engine import workers
+from reward.harness.errors import InputError
 from reward.harness.files import replacing
 from reward.pairs.preference import UnusableError
-from reward.pairs.rows import Row, rows_of
+from reward.pairs.rows import Row
+from reward.serving.batch import (
+    CHUNK_ROWS,
+    BatchScorer,
+    open_in_worker,
+    score_batch,
+    score_chunk,
+    scored_schema,
+)
 from reward.serving.options import choose_settings
-from reward.serving.questions import MANY, Question, columns_for, columns_read, read_question
+from reward.serving.questions import columns_for
+from reward.serving.shards import batches_of, find_shards, is_many, open_parquet, score_shards
 
 if TYPE_CHECKING:
     from reward.serving.model import RewardModel
-
-CHUNK_ROWS = 1024  # rows in memory at once; within them, those of like length are batched
 
 
 def main() -> None:
@@ -48,15 +61,31 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", type=Path, help="a model's folder, such as data/model")
-    parser.add_argument("--input", type=Path, help=".jsonl, .jsonl.gz or .parquet; else stdin")
-    parser.add_argument("--output", type=Path, help="a file of the same kind; else stdout")
+    parser.add_argument(
+        "--input", type=Path, help=".jsonl, .jsonl.gz, .parquet, a folder or pattern; else stdin"
+    )
+    parser.add_argument(
+        "--output", type=Path, help="a file of the same kind, a folder for a folder; else stdout"
+    )
     parser.add_argument("--normalise", action="store_true", help="to the training data's rewards")
     parser.add_argument("--max-length", type=int, help="tokens; else as it was trained")
     parser.add_argument("--prompt-floor", type=float, help="a share; else as it was trained")
+    add = parser.add_argument_group("Parquet files on Ray's workers (pip install ray: see README)")
+    add.add_argument("--ray", metavar="ADDRESS", help="local, auto, or HOST:PORT of the head node")
+    add.add_argument(
+        "--workers", type=int, help="how many; as many as there is room for if left out"
+    )
+    add.add_argument(
+        "--worker-cpus", type=int, default=1, help="CPUs and threads of each; 1 if left out"
+    )
     options = parser.parse_args()
     try:
         _check(options)
-        read, written = _score_files(options, _open_model(options))
+        if options.shards:
+            read, written = _score_shards(options)
+        else:
+            settings = {name: getattr(options, name) for name in ("max_length", "prompt_floor")}
+            read, written = _score_files(options, open_in_worker(options.model, **settings))
     except InputError as error:
         print(f"score: {error}", file=sys.stderr)
         sys.exit(2)
@@ -97,38 +126,38 @@ def score(
     rest = iter(rows)
     with tqdm(desc="score", unit="row", disable=None if progress else True) as bar:
         while chunk := list(islice(rest, CHUNK_ROWS)):
-            yield from _score_chunk(opened, chunk, normalise, bar)
-
-
-def _score_chunk(
-    model: "RewardModel", rows: Sequence[Row | UnusableError], normalise: bool, bar: "tqdm[Any]"
-) -> Iterator[Row | UnusableError]:
-    read = [_read(row) for row in rows]
-    questions = [one for one in read if isinstance(one, Question)]
-    bar.update(len(rows) - len(questions))
-    rewards = iter(model.rewards(questions, bar))
-    for row, question in zip(rows, read, strict=True):
-        found = next(rewards) if isinstance(question, Question) else question
-        if isinstance(found, UnusableError):
-            yield found
-        elif not np.isfinite(found).all():
-            yield UnusableError("reward_not_finite")
-        else:
-            scores = model.normalise(found) if normalise else found
-            yield cast(Row, row) | cast(Question, question).as_columns(scores)
-
-
-def _read(row: Row | UnusableError) -> Question | UnusableError:
-    if isinstance(row, UnusableError):
-        return row
-    try:
-        return read_question(row)
-    except UnusableError as unusable:
-        return unusable
+            yield from score_chunk(opened, chunk, normalise, bar)
 
 
 def _check(options: argparse.Namespace) -> None:
     """Raise InputError where the command line cannot be right, before anything slow is imported."""
+    options.shards = options.ray or (options.input and is_many(options.input))
+    if options.shards:
+        _check_shards(options)
+    else:
+        _check_files(options)
+    choose_settings(
+        options.model,
+        max_length=options.max_length,
+        prompt_floor=options.prompt_floor,
+        normalise=options.normalise,
+    )
+
+
+def _check_shards(options: argparse.Namespace) -> None:
+    if not options.input or not options.output:
+        raise InputError(
+            "Many files need --input, a folder or a pattern of Parquet files, and --output, a "
+            "folder: name both."
+        )
+    for name in ("workers", "worker_cpus"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} is {value}: give at least 1.")
+    options.shards = find_shards(options.input, options.output)
+
+
+def _check_files(options: argparse.Namespace) -> None:
     kinds = {_is_parquet(path) for path in (options.input, options.output)}
     if len(kinds) > 1:
         raise InputError(
@@ -139,26 +168,19 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"{options.input} is no file: name one, or give the rows on stdin.")
     if options.output and options.output.is_dir():
         raise InputError(f"{options.output} is a folder: name a file in it.")
-    choose_settings(
+
+
+def _score_shards(options: argparse.Namespace) -> tuple[int, int]:
+    scorer = BatchScorer(
         options.model,
+        normalise=options.normalise,
         max_length=options.max_length,
         prompt_floor=options.prompt_floor,
-        normalise=options.normalise,
     )
-
-
-def _open_model(options: argparse.Namespace) -> "RewardModel":
-    from transformers import logging as transformers_logging
-
-    from reward.scoring.devices import keep_freed_memory
-    from reward.serving.model import RewardModel
-
-    keep_freed_memory()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    return RewardModel.open(
-        options.model, max_length=options.max_length, prompt_floor=options.prompt_floor
-    )
+    with workers(
+        options.ray, count=options.workers, cpus=options.worker_cpus, gpus=True
+    ) as in_order:
+        return score_shards(options.shards, options.output, scorer, in_order)
 
 
 def _score_files(options: argparse.Namespace, model: "RewardModel") -> tuple[int, int]:
@@ -235,53 +257,29 @@ def _score_parquet(
     model: "RewardModel", source: Path, target: Path, normalise: bool
 ) -> tuple[int, int]:
     read = written = 0
-    with _parquet(source) as file:
-        names = file.schema_arrow.names
-        columns = columns_for(names)
-        if not columns:
-            raise InputError(
-                f"{source} has the columns {', '.join(names)}: rows to be scored have prompt and "
-                f"response, prompt and responses, or chosen and rejected."
-            )
-        kind = pa.list_(pa.float64()) if columns == MANY else pa.float64()
+    with open_parquet(source) as file:
+        whole = scored_schema(file.schema_arrow, str(source))
+        columns = columns_for(file.schema_arrow.names)
         kept = [field for field in file.schema_arrow if field.name not in columns]
-        schema = pa.schema([*kept, *(pa.field(name, kind) for name in columns)])
+        schema = pa.schema([*kept, *(whole.field(name) for name in columns)])
         with (
             pq.ParquetWriter(target, schema, compression="zstd") as writer,
             tqdm(desc="score", unit="row", total=file.metadata.num_rows, disable=None) as bar,
         ):
-            for batch in _batches(source, file):
-                given = rows_of(batch.select([n for n in columns_read(columns) if n in names]))
-                rows = [UnusableError(row) if isinstance(row, str) else row for row in given]
-                scored = [*_score_chunk(model, rows, normalise, bar)]
+            for batch in batches_of(source, file):
+                scored = score_batch(model, batch, normalise, bar)
                 for number, row in enumerate(scored, read + 1):
                     if isinstance(row, UnusableError):
                         _complain("row", number, row)
                 good = [row for row in scored if not isinstance(row, UnusableError)]
                 whole_rows = batch.filter([not isinstance(row, UnusableError) for row in scored])
                 arrays = [whole_rows[field.name] for field in kept]
-                arrays += [pa.array([row[name] for row in good], kind) for name in columns]
+                arrays += [
+                    pa.array([r[name] for r in good], schema.field(name).type) for name in columns
+                ]
                 writer.write_batch(pa.record_batch(arrays, schema=schema))
                 read, written = read + len(scored), written + len(good)
     return read, written
-
-
-def _batches(path: Path, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
-    try:
-        yield from file.iter_batches(CHUNK_ROWS)
-    except (pa.ArrowException, OSError) as error:
-        reason = first_line(error)
-        raise InputError(f"{path} cannot be read to its end ({reason}): write it again.") from None
-
-
-def _parquet(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        reason = first_line(error)
-        raise InputError(
-            f"{path} cannot be read as Parquet ({reason}): name a Parquet file, or JSON lines."
-        ) from None
 
 
 if __name__ == "__main__":

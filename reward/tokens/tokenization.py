@@ -1,8 +1,10 @@
 """How pairs become token records: rendered, tokenised, and cut so that their sides still differ."""
 
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,9 +29,41 @@ class Tokenize(Params):
     """The share of max_length that truncation leaves to a prompt at least."""
 
 
-def write_tokens(pairs: Path, encoder: Encoder, settings: TokenSettings, tokens: Path) -> int:
+class Encoding:
+    """`encode` as a function of one batch that can be pickled: a copy opens the tokenizer's folder
+    again, which must be at the same path there.
+    """
+
+    def __init__(self, settings: TokenSettings, encoder: Encoder) -> None:
+        self._settings, self._encoder = settings, encoder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A compiled chat template cannot be pickled.
+        return _reopened, (self._settings, self._encoder._folder.resolve())
+
+    def __call__(self, batch: pa.RecordBatch) -> tuple[int, pa.RecordBatch]:
+        """The number of pairs in a batch, and its token records."""
+        return len(batch), encode(self._settings, self._encoder, batch)
+
+
+def _reopened(settings: TokenSettings, folder: Path) -> Encoding:
+    return Encoding(settings, Encoder(folder))
+
+
+InOrder = Callable[[Encoding, Iterable[pa.RecordBatch]], Iterator[tuple[int, pa.RecordBatch]]]
+
+
+def write_tokens(
+    pairs: Path,
+    encoder: Encoder,
+    settings: TokenSettings,
+    tokens: Path,
+    in_order: InOrder = map,
+) -> int:
     """Write the token records of a file of preferences (reward.pairs.preference.SCHEMA).
 
+    in_order: what sends the batches through `encode`, as `map` does (reward.harness.engine). The
+    bytes that are written do not depend on it.
     Returns the number of pairs that were left out: those whose sides differ as text but not as
     tokens, from which nothing can be learned. Raises InputError where no pair is left.
     """
@@ -46,11 +80,11 @@ def write_tokens(pairs: Path, encoder: Encoder, settings: TokenSettings, tokens:
         ) as progress,
     ):
         left_out = 0
-        for batch in source.iter_batches(BATCH_ROWS):
-            records = encode(settings, encoder, batch)
+        batches = source.iter_batches(BATCH_ROWS)
+        for count, records in in_order(Encoding(settings, encoder), batches):
             sink.write_batch(records.cast(schema))
-            left_out += len(batch) - len(records)
-            progress.update(len(batch))
+            left_out += count - len(records)
+            progress.update(count)
     if left_out == source.metadata.num_rows:
         raise InputError(
             f"No pair of {pairs} has sides that differ as tokens: "

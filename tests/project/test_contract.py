@@ -150,10 +150,11 @@ def test_other_stages_start_without_torch() -> None:
 
 
 def test_every_imported_library_is_pinned() -> None:
-    requirements = (PROJECT / "requirements.txt").read_text().splitlines()
+    names = ("requirements.txt", "requirements-ray.txt")
+    requirements = [line for name in names for line in (PROJECT / name).read_text().splitlines()]
     pins = [line for line in requirements if line and not line.startswith("#")]
-    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
-    pinned = {plain(pin.partition("==")[0]) for pin in pins}
+    assert all(re.fullmatch(r"[\w.-]+(\[\w+\])?==[\w.]+", pin) for pin in pins)
+    pinned = {plain(re.split(r"==|\[", pin)[0]) for pin in pins}
     files = [path for folder in ("stages", "reward") for path in (PROJECT / folder).rglob("*.py")]
     assert PROJECT / "reward/scoring/scorer.py" in files
     packages = {name.split(".")[0] for path in files for name in imported_modules(path)}

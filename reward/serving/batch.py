@@ -1,0 +1,211 @@
+"""Rewards of batches: for Ray Data's map_batches, datasets' map, Spark's mapInArrow.
+
+    from reward.serving.batch import BatchScorer
+
+    scorer = BatchScorer("data/model")
+    dataset.with_format("arrow").map(scorer, batched=True, batch_size=1024)        # datasets
+    frame.mapInArrow(scorer.record_batches, schema)                                # Spark
+    data.map_batches(                                                              # Ray Data
+        BatchScorer, fn_constructor_args=("data/model",), batch_format="pyarrow", batch_size=1024,
+        concurrency=8, max_restarts=-1, max_task_retries=-1,
+    )
+
+Importing this takes no torch; the first batch in a process opens the model.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+from reward.harness.errors import InputError
+from reward.pairs.preference import UnusableError
+from reward.pairs.rows import Row, rows_of
+from reward.serving.questions import MANY, Question, columns_for, columns_read, read_question
+
+if TYPE_CHECKING:
+    from reward.serving.model import RewardModel
+
+Batch = TypeVar("Batch", pa.Table, pa.RecordBatch, dict[str, Any])
+
+CHUNK_ROWS = 1024  # rows in memory at once; within them, those of like length are batched
+REASON = "reason"
+
+
+class BatchScorer:
+    """Adds rewards to batches of rows. Pickled, it is a few paths and numbers, without the model.
+
+    A batch is a pyarrow Table or RecordBatch, or a dict of columns (lists or arrays), with the
+    columns of reward.serving.questions. It comes back as the same kind, with as many rows in the
+    same order, and with float64 columns chosen_score and rejected_score, or score, or a list column
+    scores; further a column `reason`. A row that cannot be scored has null for its rewards and says
+    why in `reason`, which is null for the others; in a dict, which has no types, "" stands for this
+    null. Columns that have these names are replaced.
+
+    A process that it is called in is taken to be a worker, which does little else: memory that
+    tensors leave is kept for the next ones.
+    """
+
+    def __init__(
+        self,
+        model: Path | str,
+        *,
+        normalise: bool = False,
+        max_length: int | None = None,
+        prompt_floor: float | None = None,
+    ) -> None:
+        """Take note of what to score with; nothing is opened.
+
+        model: a model's folder, at the same path in every process. normalise, max_length,
+        prompt_floor: as for `reward.score.score` and RewardModel.open.
+        """
+        self._folder = Path(model).resolve()
+        self._normalise = normalise
+        self._options = {"max_length": max_length, "prompt_floor": prompt_floor}
+        # Part of the pickle, by which `datasets` finds rewards that it has cached: a model that was
+        # trained again is another one.
+        self._version = [(file.name, file.stat().st_mtime_ns) for file in _files(self._folder)]
+        self._model: RewardModel | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_model": None}
+
+    def __call__(self, batch: Batch) -> Batch:
+        """The batch with its rewards.
+
+        Raises InputError where it has no columns to be scored, where the folder holds no reward
+        model, and where there is nothing to normalise by.
+        """
+        if self._model is None:
+            self._model = open_in_worker(self._folder, **self._options)
+        if isinstance(batch, Mapping):  # datasets gives one that reads its columns when asked
+            columns = {name: batch[name] for name in batch}
+            return _score_columns(self._model, columns, self._normalise)
+        if isinstance(batch, pa.RecordBatch):
+            return add_rewards(self._model, batch, self._normalise)
+        parts = [add_rewards(self._model, part, self._normalise) for part in batch.to_batches()]
+        return pa.Table.from_batches(parts, scored_schema(batch.schema))
+
+    def record_batches(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The same for a stream of RecordBatches, which is what Spark's mapInArrow gives."""
+        return map(self, batches)
+
+
+def open_in_worker(folder: Path, **options: Any) -> "RewardModel":
+    """RewardModel.open in a process that does nothing but score: quiet, and quick with memory."""
+    from transformers import logging as transformers_logging
+
+    from reward.scoring.devices import keep_freed_memory
+    from reward.serving.model import RewardModel  # imports torch, which takes seconds
+
+    keep_freed_memory()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    return RewardModel.open(folder, **options)
+
+
+def scored_schema(schema: pa.Schema, name: str = "The batch") -> pa.Schema:
+    """The schema of rows with their rewards; InputError naming them where they have none."""
+    rewards = _rewards(schema.names, name)
+    kept = [field for field in schema if field.name not in (*rewards, REASON)]
+    added = [*(pa.field(name, reward_type(rewards)) for name in rewards), (REASON, pa.string())]
+    return pa.schema([*kept, *added], metadata=schema.metadata)
+
+
+def add_rewards(model: "RewardModel", batch: pa.RecordBatch, normalise: bool) -> pa.RecordBatch:
+    """A batch with its rewards and reasons: see BatchScorer."""
+    schema = scored_schema(batch.schema)
+    scored = score_batch(model, batch, normalise, None)
+    found = [None if isinstance(row, UnusableError) else row for row in scored]
+    rewards = columns_for(batch.schema.names)
+    added: dict[str, list[Any]] = {name: [row and row[name] for row in found] for name in rewards}
+    added[REASON] = [row.reason if isinstance(row, UnusableError) else None for row in scored]
+    columns = [
+        pa.array(added[field.name], field.type) if field.name in added else batch[field.name]
+        for field in schema
+    ]
+    return pa.record_batch(columns, schema=schema)
+
+
+def score_batch(
+    model: "RewardModel", batch: pa.RecordBatch, normalise: bool, bar: "tqdm[Any] | None"
+) -> list[Row | UnusableError]:
+    """For each row of a batch what its rewards depend on, with the rewards, or why it has none."""
+    rewards = columns_for(batch.schema.names)
+    read = [name for name in columns_read(rewards) if name in batch.schema.names]
+    rows = [UnusableError(r) if isinstance(r, str) else r for r in rows_of(batch.select(read))]
+    return [*score_chunk(model, rows, normalise, bar)]
+
+
+def score_chunk(
+    model: "RewardModel",
+    rows: Sequence[Row | UnusableError],
+    normalise: bool,
+    bar: "tqdm[Any] | None",
+) -> Iterator[Row | UnusableError]:
+    """The rows with their rewards, or in their place the reason why there are none."""
+    read = [_read(row) for row in rows]
+    questions = [one for one in read if isinstance(one, Question)]
+    if bar is not None:
+        bar.update(len(rows) - len(questions))
+    rewards = iter(model.rewards(questions, bar))
+    for row, question in zip(rows, read, strict=True):
+        found = next(rewards) if isinstance(question, Question) else question
+        if isinstance(found, UnusableError):
+            yield found
+        elif not np.isfinite(found).all():
+            yield UnusableError("reward_not_finite")
+        else:
+            scores = model.normalise(found) if normalise else found
+            yield cast(Row, row) | cast(Question, question).as_columns(scores)
+
+
+def _read(row: Row | UnusableError) -> Question | UnusableError:
+    if isinstance(row, UnusableError):
+        return row
+    try:
+        return read_question(row)
+    except UnusableError as unusable:
+        return unusable
+
+
+def _rewards(names: list[str], what: str) -> tuple[str, ...]:
+    rewards = columns_for(names)
+    if not rewards:
+        raise InputError(
+            f"{what} has the columns {', '.join(names)}: rows to be scored have prompt and "
+            f"response, prompt and responses, or chosen and rejected."
+        )
+    return rewards
+
+
+def reward_type(rewards: tuple[str, ...]) -> pa.DataType:
+    """The type of the columns that rewards come in."""
+    return pa.list_(pa.float64()) if rewards == MANY else pa.float64()
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _score_columns(
+    model: "RewardModel", columns: dict[str, Any], normalise: bool
+) -> dict[str, Any]:
+    rewards = _rewards([*columns], "The batch")
+    read = [name for name in columns_read(rewards) if name in columns]
+    values = zip(*(_as_list(columns[name]) for name in read), strict=True)
+    rows = [dict(zip(read, row, strict=True)) for row in values]
+    scored = [*score_chunk(model, rows, normalise, None)]
+    found = [None if isinstance(row, UnusableError) else row for row in scored]
+    reasons = [row.reason if isinstance(row, UnusableError) else "" for row in scored]
+    return (columns | {name: [row and row[name] for row in found] for name in rewards}) | {
+        REASON: reasons
+    }
+
+
+def _as_list(column: Any) -> list[Any]:
+    """A column's values as JSON has them: Ray Data's and datasets' numpy format nest arrays."""
+    return [value.tolist() if isinstance(value, np.ndarray) else value for value in column]

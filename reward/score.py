@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--normalise", action="store_true", help="to the training data's rewards")
     parser.add_argument("--max-length", type=int, help="tokens; else as it was trained")
     parser.add_argument("--prompt-floor", type=float, help="a share; else as it was trained")
-    add = parser.add_argument_group("Parquet files on Ray's workers (pip install ray: see README)")
+    add = parser.add_argument_group("Parquet files on the workers of Ray (requirements-ray.txt)")
     add.add_argument("--ray", metavar="ADDRESS", help="local, auto, or HOST:PORT of the head node")
     add.add_argument(
         "--workers", type=int, help="how many; as many as there is room for if left out"

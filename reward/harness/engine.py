@@ -28,6 +28,7 @@ B = TypeVar("B")
 LOCAL, AUTO = "local", "auto"
 AHEAD = 2  # batches that a worker has at once, so that it never waits for the next one
 TRIES = 4  # of one batch; one that ends every worker it comes to must not go on for ever
+NOTE_TIME = 60  # seconds without a worker after which a line says so
 ANSWER_TIME = 10  # seconds to wait for the address of a cluster to answer
 
 
@@ -203,7 +204,10 @@ class _Pool:
 
     def _wait(self, waiting: deque[_Task]) -> None:
         """Wait for one call to end, in whatever way."""
-        (done, *_), _ = self._ray.wait([*self._running], num_returns=1)
+        while not (ended := self._ray.wait([*self._running], timeout=NOTE_TIME)[0]):
+            if not any(actor.ready for actor in self._actors):
+                tqdm.write("no worker has started yet: see `ray status`", file=sys.stderr)
+        (done,) = ended
         actor, task = self._running.pop(done)
         actor.load -= task is not None
         errors = self._ray.exceptions

@@ -86,7 +86,8 @@ class BatchScorer:
             return _score_columns(self._model, columns, self._normalise)
         if isinstance(batch, pa.RecordBatch):
             return add_rewards(self._model, batch, self._normalise)
-        parts = [add_rewards(self._model, part, self._normalise) for part in batch.to_batches()]
+        whole = batch.combine_chunks().to_batches()  # rows of like length are computed together
+        parts = [add_rewards(self._model, part, self._normalise) for part in whole]
         return pa.Table.from_batches(parts, scored_schema(batch.schema))
 
     def record_batches(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -22,7 +22,6 @@ from tests.support.models import make_model
 
 ROOT = Path(__file__).parents[2]
 SHARDS, SHARD_ROWS = 8, 1500
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}  # rows this short gain nothing by more
 LONG = 120  # seconds after which a process is taken to hang
 needs_ray = pytest.mark.skipif(
     not find_spec("ray"), reason="ray is not installed: pip install -r requirements-ray.txt"
@@ -49,6 +48,10 @@ def write_shards(folder: Path, shards: int = 3, count: int = 40) -> Path:
     return folder
 
 
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1"}  # rows this short gain nothing by more
+
+
 def command(*arguments: object, block: str = "") -> list[str]:
     """`python -m reward.score`; block: a library that it does not find."""
     program = (
@@ -63,7 +66,7 @@ def run(*arguments: object, block: str = "") -> subprocess.CompletedProcess[str]
     return subprocess.run(
         command(*arguments, block=block),
         cwd=ROOT,
-        env=ENVIRONMENT,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=LONG,
@@ -216,7 +219,7 @@ def score_and_hit(
     """Run the command on the cluster and hit it when some files are done; returns its stderr."""
     arguments = (folder, "--input", source, "--output", output, "--ray", address)
     with subprocess.Popen(
-        command(*arguments), cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+        command(*arguments), cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True
     ) as process:
         give_up = time.monotonic() + LONG
         while len([*output.glob("part-*")]) < 2:

@@ -22,7 +22,7 @@ from tests.support.models import make_model
 
 ROOT = Path(__file__).parents[2]
 SHARDS, SHARD_ROWS = 8, 1500
-LONG = 120  # seconds after which a process is taken to hang
+LONG = 300  # seconds after which a process is taken to hang
 needs_ray = pytest.mark.skipif(
     not find_spec("ray"), reason="ray is not installed: pip install -r requirements-ray.txt"
 )

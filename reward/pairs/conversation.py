@@ -76,6 +76,3 @@ def same_turns(these: list[Message], those: list[Message]) -> bool:
     return [(turn.role, turn.content.strip()) for turn in these] == [
         (turn.role, turn.content.strip()) for turn in those
     ]
-
-
-conversation = read_turns  # the old name, until reward.serving.questions uses the new one

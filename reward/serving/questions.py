@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reward.pairs.conversation import conversation
+from reward.pairs.conversation import read_turns
 from reward.pairs.preference import Message, UnusableError
 from reward.pairs.readers import read_transcript, spoken
 from reward.pairs.rows import Row
@@ -65,7 +65,7 @@ def read_question(row: Row) -> Question:
             raise UnusableError("wrong_type")
         if not answers:
             raise UnusableError("missing_response")
-        prompt = tuple(conversation(spoken(row.get("prompt")), "prompt"))
+        prompt = tuple(read_turns(spoken(row.get("prompt")), "prompt"))
         question = Question(prompt, tuple(_answer(value) for value in answers), columns)
     else:
         raise UnusableError("missing_response")

@@ -32,10 +32,12 @@ class Encoder:
     its end-of-sequence token; the first begins with the tokens that the tokenizer puts before a
     text. Rendered text is always encoded without adding special tokens, so nothing is there twice.
 
+    folder: the one that was opened.
     chat_template: the template in use, to be saved with a model that is trained on these ids.
     starts: ids of the tokens that may only stand first (BOS, CLS).
     """
 
+    folder: Path
     chat_template: str
     starts: frozenset[int]
 
@@ -47,7 +49,7 @@ class Encoder:
                 f"choose a backbone with a fast tokenizer or convert it with transformers."
             )
         settings = _settings(folder)
-        self._folder = folder
+        self.folder = folder
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -81,7 +83,7 @@ class Encoder:
         except jinja2.TemplateError as error:
             roles = ", ".join(message["role"] for message in messages)
             raise InputError(
-                f"The chat template in {self._folder} refuses a conversation with the roles "
+                f"The chat template in {self.folder} refuses a conversation with the roles "
                 f"{roles} ({error}): remove such turns from the data or choose another backbone."
             ) from None
 

@@ -39,7 +39,7 @@ class Encoding:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A compiled chat template cannot be pickled.
-        return _reopened, (self._settings, self._encoder._folder.resolve())
+        return _reopened, (self._settings, self._encoder.folder.resolve())
 
     def __call__(self, batch: pa.RecordBatch) -> tuple[int, pa.RecordBatch]:
         """The number of pairs in a batch, and its token records."""

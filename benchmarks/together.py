@@ -1,9 +1,9 @@
-"""One training alone and two at once on one machine, with and without OMP_WAIT_POLICY=passive.
+"""One training alone and two at once on one machine, by how OpenMP's threads wait.
 
     python -m benchmarks.together
 
-OpenMP's threads wait actively by default: they hold the core that the other training needs. Trains
-on the sample's pairs as the stage train does, all in one run, in turns. Prints a table and, as its
+OpenMP's threads spin by default while they wait: they hold the core that the other training needs.
+Trains on the sample's pairs as the stage train does, all in one run, in turns. Prints a table and, as its
 last line, one JSON object.
 """
 
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,7 +28,12 @@ from stages.download import DownloadParams, download
 from stages.split import SplitParams, split
 from stages.tokenize import TokenizeParams, tokenize
 
-POLICY = "OMP_WAIT_POLICY"
+WAITING = {  # variables of the environment
+    "default": {},
+    "short": {"GOMP_SPINCOUNT": "1000"},  # that of `launcher` in params.yaml
+    "passive": {"OMP_WAIT_POLICY": "passive"},
+}
+NAMES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 
 def main(options: argparse.Namespace) -> None:
@@ -37,22 +43,18 @@ def main(options: argparse.Namespace) -> None:
         folder = Path(scratch)
         prepare(folder, options.pairs)
         for _ in range(options.rounds):
-            for policy in ("active", "passive"):
+            for waiting in WAITING:
                 for trainings in (1, 2):
-                    took = train(folder, trainings, policy)
-                    seconds.setdefault(f"{policy}, {trainings} at once", []).append(took)
+                    took = train(folder, trainings, WAITING[waiting])
+                    seconds.setdefault(f"{waiting}, {trainings} at once", []).append(took)
     median = {name: statistics.median(took) for name, took in seconds.items()}
     for name, took in median.items():
         print(f"{name:20} {took:8.1f} s")
-    alone, two = (f"active, {n} at once" for n in (1, 2))
-    passive_alone, passive_two = (f"passive, {n} at once" for n in (1, 2))
+    alone, two = ({name: median[f"{name}, {n} at once"] for name in WAITING} for n in (1, 2))
     result = {
-        "alone_passive_over_active": round(median[passive_alone] / median[alone], 3),
-        "two_active_over_passive": round(median[two] / median[passive_two], 3),
-        "two_over_alone": {
-            "active": round(median[two] / median[alone], 3),
-            "passive": round(median[passive_two] / median[passive_alone], 3),
-        },
+        "alone_over_default": {name: round(alone[name] / alone["default"], 3) for name in WAITING},
+        "two_over_default": {name: round(two[name] / two["default"], 3) for name in WAITING},
+        "two_over_alone": {name: round(two[name] / alone[name], 3) for name in WAITING},
         "seconds": {name: [round(one, 2) for one in took] for name, took in seconds.items()},
         "pairs": options.pairs,
         "cores": os.cpu_count(),
@@ -77,12 +79,10 @@ def prepare(folder: Path, pairs: int) -> None:
     tokenize(load_params(TokenizeParams, path), splits, backbone, folder / "tokens")
 
 
-def train(folder: Path, trainings: int, policy: str) -> float:
+def train(folder: Path, trainings: int, waiting: Mapping[str, str]) -> float:
     """Seconds until all of some trainings that start together have ended."""
-    environment = {name: value for name, value in os.environ.items() if name != POLICY}
-    environment["PYTHONPATH"] = str(PROJECT)
-    if policy == "passive":  # the other is what OpenMP does by itself
-        environment[POLICY] = policy
+    environment = {name: value for name, value in os.environ.items() if name not in NAMES}
+    environment |= {"PYTHONPATH": str(PROJECT), **waiting}
     with tempfile.TemporaryDirectory() as scratch:
         begin = time.perf_counter()
         running = []

@@ -3,9 +3,10 @@
 The folder is then ready for `hf upload USER/NAME FOLDER`; nothing is sent from here.
 """
 
+from reward.harness.endings import ends_in_a_sentence
+
 import argparse
 import shutil
-import sys
 from pathlib import Path
 
 from reward.harness.errors import InputError
@@ -13,7 +14,14 @@ from reward.harness.files import dvc_hash, replacing
 
 
 def main() -> None:
-    """The command line; an InputError ends it with its sentence on stderr and exit status 1."""
+    """The command line."""
+    with ends_in_a_sentence("publish"):
+        options = _options()
+        publish(options.folder, options.model, options.card)
+        print(f"{options.folder} is ready: hf upload USER/NAME {options.folder}")
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m reward.publish",
         description=__doc__,
@@ -24,13 +32,7 @@ def main() -> None:
     parser.add_argument(
         "--card", type=Path, default=Path("data/model_card.md"), help="what report wrote"
     )
-    options = parser.parse_args()
-    try:
-        publish(options.folder, options.model, options.card)
-    except InputError as error:
-        print(f"publish: {error}", file=sys.stderr)
-        sys.exit(1)
-    print(f"{options.folder} is ready: hf upload USER/NAME {options.folder}")
+    return parser.parse_args()
 
 
 def publish(folder: Path, model: Path, card: Path) -> None:

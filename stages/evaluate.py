@@ -1,5 +1,7 @@
 """Score every pair that was held out, once, and measure how good the model is."""
 
+from reward.harness.stage import run
+
 from collections.abc import Mapping
 from itertools import accumulate, chain
 from pathlib import Path
@@ -19,7 +21,6 @@ from reward.evaluation.scores import Array, Scored, score_table
 from reward.harness.files import replacing, write_json
 from reward.harness.params import Params
 from reward.harness.results import write_metrics, write_plot
-from reward.harness.stage import run
 from reward.scoring.devices import TokenBudget, best_device, keep_freed_memory
 from reward.scoring.groups import read_groups
 from reward.scoring.processes import Seconds, joined_processes

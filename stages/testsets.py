@@ -1,5 +1,7 @@
 """testsets: check and tokenise further test sets, count their overlap with the training data."""
 
+from reward.harness.stage import run
+
 import sys
 from collections import Counter
 from pathlib import Path
@@ -11,7 +13,6 @@ from pydantic import Field
 from reward.harness.errors import InputError
 from reward.harness.files import replacing, write_json
 from reward.harness.params import Params
-from reward.harness.stage import run
 from reward.pairs.intake import Download, Intake, write_pairs
 from reward.pairs.preference import prompt_keys
 from reward.pairs.rows import Tolerance

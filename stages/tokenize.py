@@ -1,5 +1,7 @@
 """tokenize: turn every pair into token ids and truncate them so that its sides still differ."""
 
+from reward.harness.stage import run
+
 import os
 from pathlib import Path
 
@@ -8,7 +10,6 @@ from pydantic import Field
 from reward.harness.engine import workers
 from reward.harness.files import replacing
 from reward.harness.params import Params
-from reward.harness.stage import run
 from reward.tokens.encoder import Encoder, check_length
 from reward.tokens.records import TokenSettings
 from reward.tokens.tokenization import Tokenize, write_tokens

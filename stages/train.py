@@ -1,5 +1,7 @@
 """Fit the reward model to the training pairs."""
 
+from reward.harness.stage import run
+
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -16,7 +18,6 @@ from transformers import logging as transformers_logging
 from reward.harness.files import replacing
 from reward.harness.params import Params, Seed, pick
 from reward.harness.results import write_metrics
-from reward.harness.stage import run
 from reward.scoring.devices import best_device, precision
 from reward.scoring.groups import read_groups, read_rating_gaps
 from reward.scoring.layers import compute_again_in_backward
@@ -146,4 +147,4 @@ def _train(
 
 
 if __name__ == "__main__":
-    run(train, TrainParams)
+    run(train, TrainParams, again="run it again, it goes on from its last checkpoint")

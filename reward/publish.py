@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from reward.harness.errors import InputError
-from reward.harness.files import dvc_hash, replacing
+from reward.harness.files import check_output, dvc_hash, replacing
 
 
 def main() -> None:
@@ -46,6 +46,9 @@ def publish(folder: Path, model: Path, card: Path) -> None:
             raise InputError(f"{path} is missing, which the stage {stage} writes: run `dvc repro`.")
     if dvc_hash(model) not in card.read_text(encoding="utf-8"):
         raise InputError(f"{card} describes another model than {model} holds: run `dvc repro`.")
+    check_output(folder)
+    if folder.resolve().is_relative_to(model.resolve()):
+        raise InputError(f"{folder} is in {model}, which is copied: name a folder elsewhere.")
     if folder.exists():
         raise InputError(f"{folder} is there already: name a new folder, or remove it first.")
     with replacing(folder) as partial:

@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from reward.harness.engine import workers
 from reward.harness.errors import InputError
-from reward.harness.files import replacing
+from reward.harness.files import check_output, is_same_file, replacing
 from reward.pairs.preference import UnusableError
 from reward.pairs.rows import Row
 from reward.serving.batch import (
@@ -168,6 +168,11 @@ def _check_files(options: argparse.Namespace) -> None:
         raise InputError(f"{options.input} is no file: name one, or give the rows on stdin.")
     if options.output and options.output.is_dir():
         raise InputError(f"{options.output} is a folder: name a file in it.")
+    source = options.input or Path("/dev/stdin")  # both may be files as well
+    if options.output:
+        check_output(options.output, source)
+    elif is_same_file(Path("/dev/stdout"), source):
+        raise InputError(f"stdout is the input as well ({source}): send the rows elsewhere.")
 
 
 def _score_shards(options: argparse.Namespace) -> tuple[int, int]:

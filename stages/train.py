@@ -15,7 +15,7 @@ from datasets import Dataset
 from transformers import EarlyStoppingCallback
 from transformers import logging as transformers_logging
 
-from reward.harness.files import replacing
+from reward.harness.files import check_output, replacing
 from reward.harness.params import Params, Seed, pick
 from reward.harness.results import write_metrics
 from reward.scoring.devices import best_device, precision
@@ -57,6 +57,8 @@ def train(
     finite, where one pair does not fit into memory, where another run of the same values goes on
     and where another process is lost; no model is left then.
     """
+    for output in (model, metrics, curve):
+        check_output(output)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     device = best_device()

@@ -36,7 +36,7 @@ from reward.harness.engine import workers
 from reward.harness.errors import InputError
 from reward.harness.files import check_output, is_same_file, replacing
 from reward.pairs.preference import UnusableError
-from reward.pairs.rows import Row
+from reward.pairs.rows import Row, lines_of
 from reward.serving.batch import (
     CHUNK_ROWS,
     BatchScorer,
@@ -223,10 +223,10 @@ def _score_lines(
     numbers = deque[int]()  # of the lines that are read and not scored yet
 
     def rows() -> Iterator[Row | UnusableError]:
-        for number, line in enumerate(source, 1):
-            if line.strip():
+        for number, line in enumerate(lines_of(source), 1):
+            if line is None or line.strip():
                 numbers.append(number)
-                yield _object(line)
+                yield UnusableError("too_long") if line is None else _object(line)
 
     read = written = 0
     for scored in score(model, rows(), normalise=normalise, progress=True):

@@ -19,7 +19,7 @@ from reward.pairs.rows import Tolerance
 from reward.sources.catalogue import Dataset
 from reward.tokens.encoder import Encoder, check_length
 from reward.tokens.records import TokenSettings
-from reward.tokens.tokenization import Tokenize, write_tokens
+from reward.tokens.tokenization import MaxLength, Tokenize, write_tokens
 
 Name = Annotated[str, Field(pattern="^[a-z0-9_-]+$")]  # of a metric and of a file
 
@@ -27,8 +27,7 @@ Name = Annotated[str, Field(pattern="^[a-z0-9_-]+$")]  # of a metric and of a fi
 class TestsetsParams(Params):
     """What testsets reads from params.yaml."""
 
-    max_length: int = Field(ge=2)
-    """Tokens of prompt and response together."""
+    max_length: MaxLength
     tokenize: Tokenize
     download: Download
     """Its rules say here, too, which rows give a pair."""

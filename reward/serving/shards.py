@@ -100,6 +100,8 @@ def batches_of(path: Path, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
     """The batches of an open Parquet file; InputError naming it where its content is broken."""
     try:
         yield from file.iter_batches(CHUNK_ROWS)
+    except MemoryError:  # of which Arrow has a kind of its own
+        raise
     except (pa.ArrowException, OSError) as error:
         reason = first_line(error)
         raise InputError(f"{path} cannot be read to its end ({reason}): write it again.") from None

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 BATCH_ROWS = 4096  # of a file, in memory at once
-# Of no scale that is in use. Sums over all pairs, and gaps as the losses have them, in float32, then
+# No scale in use has more. Sums over all pairs, and gaps in float32 as the losses have them, then
 # stay far from infinity.
 MOST_RATING = 1e12
 

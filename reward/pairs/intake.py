@@ -104,7 +104,10 @@ class Intake:
             "split": self._source.split,
             "revision": self.entry.revision,
             "commit": self._source.commit,
-            "files": {name: sha256(path) for name, path in self._source.files.items()},
+            "files": {
+                name: self._source.hashes.get(name) or sha256(path)
+                for name, path in self._source.files.items()
+            },
             "weight": self.entry.weight,
         }
 

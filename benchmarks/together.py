@@ -2,9 +2,9 @@
 
     python -m benchmarks.together
 
-OpenMP's threads spin by default while they wait: they hold the core that the other training needs.
-Trains on the sample's pairs as the stage train does, all in one run, in turns. Prints a table and, as its
-last line, one JSON object.
+OpenMP's threads spin by default while they wait: they hold the core that the other training
+needs. Trains on the sample's pairs as the stage train does, all in one run, in turns. Prints a
+table and, as its last line, one JSON object.
 """
 
 import argparse

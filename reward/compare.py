@@ -7,20 +7,21 @@ difference. A revision is a branch, tag, commit or experiment name, or `workspac
 from reward.harness.endings import ends_in_a_sentence
 
 import argparse
+import io
 import json
 from typing import Any
 
 import dvc.api
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from dvc.scm import SCMError
 from dvc_data.index import DataIndexError
 from scipy import stats
 
 from reward.evaluation.metrics import credit, log_loss, mcnemar
 from reward.evaluation.scores import Array, Score
-from reward.harness.errors import InputError
+from reward.harness.errors import InputError, first_line
+from reward.harness.tables import open_parquet
 
 WORKSPACE = "workspace"
 COLUMNS = [Score.PAIR_ID, Score.CHOSEN_SCORE, Score.REJECTED_SCORE]
@@ -81,7 +82,7 @@ def read_scores(rev: str, path: str) -> pa.Table:
     """
     try:
         files = dvc.api.DVCFileSystem(rev=None if rev == WORKSPACE else rev)
-        return pq.read_table(pa.BufferReader(files.cat_file(path))).select(COLUMNS)
+        content = files.cat_file(path)
     except SCMError:
         raise InputError(
             f"{rev} is no branch, tag, commit or experiment of this project: "
@@ -97,10 +98,12 @@ def read_scores(rev: str, path: str) -> pa.Table:
             f"{path} of {rev} is in neither the cache nor a remote: "
             f"{_checkout(rev)}run `dvc pull`, or `dvc repro` to make it again."
         ) from None
-    except (pa.ArrowInvalid, KeyError):
+    try:
+        return open_parquet(io.BytesIO(content)).read().select(COLUMNS)
+    except (pa.ArrowException, KeyError, OSError) as error:
         raise InputError(
-            f"{path} of {rev} is no parquet file with the columns {', '.join(COLUMNS)}: "
-            f"{_checkout(rev)}run `dvc repro --force evaluate`."
+            f"{path} of {rev} is no parquet file with the columns {', '.join(COLUMNS)}, or a "
+            f"damaged one ({first_line(error)}): {_checkout(rev)}run `dvc repro --force evaluate`."
         ) from None
 
 

@@ -29,12 +29,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from reward.harness.engine import workers
 from reward.harness.errors import InputError
 from reward.harness.files import check_output, is_same_file, replacing
+from reward.harness.tables import parquet_writer
 from reward.pairs.preference import UnusableError
 from reward.pairs.rows import Row, lines_of
 from reward.serving.batch import (
@@ -47,7 +47,7 @@ from reward.serving.batch import (
 )
 from reward.serving.options import choose_settings
 from reward.serving.questions import columns_for
-from reward.serving.shards import batches_of, find_shards, is_many, open_parquet, score_shards
+from reward.serving.shards import batches_of, find_shards, is_many, open_shard, score_shards
 
 if TYPE_CHECKING:
     from reward.serving.model import RewardModel
@@ -261,13 +261,13 @@ def _score_parquet(
     model: "RewardModel", source: Path, target: Path, normalise: bool
 ) -> tuple[int, int]:
     read = written = 0
-    with open_parquet(source) as file:
+    with open_shard(source) as file:
         whole = scored_schema(file.schema_arrow, str(source))
         columns = columns_for(file.schema_arrow.names)
         kept = [field for field in file.schema_arrow if field.name not in columns]
         schema = pa.schema([*kept, *(whole.field(name) for name in columns)])
         with (
-            pq.ParquetWriter(target, schema, compression="zstd") as writer,
+            parquet_writer(target, schema) as writer,
             tqdm(desc="score", unit="row", total=file.metadata.num_rows, disable=None) as bar,
         ):
             for batch in batches_of(source, file):

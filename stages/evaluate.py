@@ -9,7 +9,6 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from transformers import logging as transformers_logging
@@ -21,12 +20,14 @@ from reward.evaluation.scores import Array, Scored, score_table
 from reward.harness.files import check_output, replacing, write_json
 from reward.harness.params import Params
 from reward.harness.results import write_metrics, write_plot
+from reward.harness.tables import parquet_writer, read_batches, read_table
 from reward.scoring.devices import TokenBudget, best_device, keep_freed_memory
 from reward.scoring.groups import read_groups
 from reward.scoring.processes import Seconds, joined_processes
 from reward.scoring.scorer import Scorer, open_model, score_everywhere
 from reward.tokens.records import Token
 
+BATCH_ROWS = 4096
 VALIDATION = "validation"
 TESTSETS = "testsets/"  # before a test set's name
 
@@ -101,7 +102,8 @@ def evaluate(
     with replacing(scores) as partial:
         (partial / "testsets").mkdir(parents=True)
         for name, table in tables.items():
-            pq.write_table(table, partial / f"{name}.parquet")
+            with parquet_writer(partial / f"{name}.parquet", table.schema) as writer:
+                writer.write_table(table)
         write_json(partial / "details.json", details)
     write_metrics(metrics, _headlines(details))
     held_out, level = scored[VALIDATION], settings.confidence
@@ -123,7 +125,7 @@ def _read_sets(tokens: Path, testsets: Path) -> dict[str, pa.Table]:
     """
     files = {VALIDATION: tokens / f"{VALIDATION}.parquet"}
     files |= {f"{TESTSETS}{path.stem}": path for path in sorted(testsets.glob("*.parquet"))}
-    return {name: pq.read_table(path) for name, path in files.items()}
+    return {name: read_table(path) for name, path in files.items()}
 
 
 def _score(
@@ -146,7 +148,7 @@ def _bag_of_words(
     ids = [Token.CHOSEN_IDS, Token.REJECTED_IDS]
     held_out = chain.from_iterable(table.select(ids).to_batches() for table in sets.values())
     margins = bag_of_words(
-        pq.ParquetFile(train).iter_batches(columns=ids),
+        read_batches(train, BATCH_ROWS, ids),
         held_out,
         strength=settings.bag_of_words_strength,
         limit=settings.bag_of_words_pairs,

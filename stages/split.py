@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 from tqdm import tqdm
@@ -19,9 +18,10 @@ from tqdm import tqdm
 from reward.harness.errors import InputError
 from reward.harness.files import replacing, write_json
 from reward.harness.params import Params, Seed
+from reward.harness.tables import parquet_writer, read_batches
 from reward.pairs.near_duplicates import Index, Signatures, signatures
 from reward.pairs.partitions import partitioned
-from reward.pairs.preference import BATCH_ROWS, SCHEMA, prompt_keys, read_batches
+from reward.pairs.preference import BATCH_ROWS, SCHEMA, prompt_keys
 from reward.pairs.quality import Action
 
 SIDES = ("train", "validation")
@@ -147,7 +147,7 @@ def _signatures(pairs: Path, wanted: NDArray[np.bool_], task: str) -> Iterator[S
     with tqdm(
         desc=f"split: {task}", total=len(wanted), unit=" pairs", unit_scale=True, disable=None
     ) as progress:
-        for batch in read_batches(pairs, ["prompt"]):
+        for batch in read_batches(pairs, BATCH_ROWS, ["prompt"]):
             chosen = batch.filter(pa.array(wanted[start : start + len(batch)]))
             start += len(batch)
             progress.update(len(batch))
@@ -162,7 +162,7 @@ def _write(pairs: Path, wanted: tuple[NDArray[np.bool_], ...], folder: Path) -> 
     count = min(max(len(wanted[0]) // PARTITION_ROWS, 1), MOST_PARTITIONS)
     with partitioned(_numbered(pairs, wanted, count), SCHEMA, count * len(SIDES), folder) as read:
         for side, name in enumerate(SIDES):
-            with pq.ParquetWriter(folder / f"{name}.parquet", SCHEMA, compression="zstd") as writer:
+            with parquet_writer(folder / f"{name}.parquet", SCHEMA) as writer:
                 for number in range(side * count, (side + 1) * count):
                     table = read(number).sort_by([(key, "ascending") for key in ORDER])
                     writer.write_table(table, row_group_size=BATCH_ROWS)
@@ -173,7 +173,7 @@ def _numbered(
 ) -> Iterator[tuple[pa.RecordBatch, NDArray[np.int64]]]:
     """The pairs of each side, each with the number of its partition, which rises with pair_id."""
     start = 0
-    for batch in read_batches(pairs, SCHEMA.names):
+    for batch in read_batches(pairs, BATCH_ROWS):
         stop = start + len(batch)
         for side, rows in enumerate(wanted):
             part = batch.filter(pa.array(rows[start:stop]))

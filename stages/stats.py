@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from reward.harness.files import read_json, write_json
 from reward.harness.params import Params
 from reward.harness.results import write_metrics, write_plot
+from reward.harness.tables import read_batches, read_schema
 from reward.tokens.lengths import Counts, LengthCounts, measure_tokens
 from reward.tokens.records import TokenSettings
 
@@ -50,14 +50,13 @@ def stats(
     """
     counts = LengthCounts(SIDES)
     for side in SIDES:
-        # pre_buffer would keep all that was read in memory.
-        with pq.ParquetFile(tokens / f"{side}.parquet", pre_buffer=False) as file:
-            max_length = TokenSettings.of(file.schema_arrow).max_length
-            for batch in file.iter_batches(BATCH_ROWS):
-                counts.add(side, batch, max_length)
+        file = tokens / f"{side}.parquet"
+        max_length = TokenSettings.of(read_schema(file)[0]).max_length
+        for batch in read_batches(file, BATCH_ROWS):
+            counts.add(side, batch, max_length)
     source = read_json(raw / "source.json")
     near = read_json(splits / "near_duplicates.json")
-    split = sum(pq.read_metadata(splits / f"{side}.parquet").num_rows for side in SIDES)
+    split = sum(read_schema(splits / f"{side}.parquet")[1] for side in SIDES)
     figures = {
         "pairs": count_pairs(source, near["dropped"], split, counts.pairs),
         "kept_with": source["kept_with"],

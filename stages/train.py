@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import torch
 from accelerate import PartialState
 from accelerate.utils.memory import clear_device_cache
@@ -18,6 +17,7 @@ from transformers import logging as transformers_logging
 from reward.harness.files import check_output, replacing
 from reward.harness.params import Params, Seed, pick
 from reward.harness.results import write_metrics
+from reward.harness.tables import read_table
 from reward.scoring.devices import best_device, precision
 from reward.scoring.groups import read_groups, read_rating_gaps
 from reward.scoring.layers import compute_again_in_backward
@@ -94,11 +94,11 @@ def _train(
     curve: Path,
 ) -> None:
     settings, entry = params.train, pick(params.backbones, "backbone", params.backbone)
-    table = pq.read_table(tokens / "train.parquet")
+    table = read_table(tokens / "train.parquet")
     groups, gaps = read_groups(table), read_rating_gaps(table)
     check_gaps(settings.loss, gaps)
     selects = settings.evaluate_steps > 0
-    validation = read_groups(pq.read_table(tokens / "validation.parquet")) if selects else []
+    validation = read_groups(read_table(tokens / "validation.parquet")) if selects else []
     records = Dataset(table.select([Token.CHOSEN_IDS, Token.REJECTED_IDS]))
     steps = Steps(len(groups), settings.batch_pairs, settings.epochs, params.seed)
     dtype = precision(device).frozen if entry.lora else precision(device).trained

@@ -26,9 +26,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         _check(path, node)
         values = loader.construct_document(node) if node else None
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        number = content.count(b"\n", 0, error.start) + 1
         raise InputError(
-            f"Line {line} of {path} is not UTF-8: save the file in that encoding."
+            f"Line {number} of {path} is not UTF-8: save the file in that encoding."
         ) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark

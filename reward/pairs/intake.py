@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 from tqdm import tqdm
@@ -16,13 +15,13 @@ from tqdm import tqdm
 from reward.harness.errors import InputError
 from reward.harness.files import replacing, sha256
 from reward.harness.params import Params
+from reward.harness.tables import parquet_writer, read_batches
 from reward.pairs.formats import Reader
 from reward.pairs.preference import (
     BATCH_ROWS,
     SCHEMA,
     Preference,
     UnusableError,
-    read_batches,
     to_batch,
 )
 from reward.pairs.quality import Action, Quality, judge
@@ -104,7 +103,10 @@ class Intake:
             "split": self._source.split,
             "revision": self.entry.revision,
             "commit": self._source.commit,
-            "files": {name: sha256(path) for name, path in self._source.files.items()},
+            "files": {
+                name: self._source.hashes.get(name) or sha256(path)
+                for name, path in self._source.files.items()
+            },
             "weight": self.entry.weight,
         }
 
@@ -121,7 +123,7 @@ def write_pairs(quality: Quality, intakes: list[Intake], pairs: Path) -> None:
     is of no use.
     """
     ledger = Ledger()
-    with pq.ParquetWriter(pairs, SCHEMA, compression="zstd") as writer:
+    with parquet_writer(pairs, SCHEMA) as writer:
         for number, intake in enumerate(intakes):
             accepted = intake.pairs(quality, pairs.parent)
             while chunk := list(islice(accepted, BATCH_ROWS)):
@@ -179,10 +181,7 @@ def judge_repeats(quality: Quality, intakes: list[Intake], ledger: Ledger) -> ND
 def _rewrite(pairs: Path, kept: NDArray[np.bool_]) -> None:
     """Leave only the kept pairs in a file of preferences."""
     start = 0
-    with (
-        replacing(pairs) as partial,
-        pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer,
-    ):
-        for batch in read_batches(pairs, SCHEMA.names):
+    with replacing(pairs) as partial, parquet_writer(partial, SCHEMA) as writer:
+        for batch in read_batches(pairs, BATCH_ROWS):
             writer.write_batch(batch.filter(pa.array(kept[start : start + len(batch)])))
             start += len(batch)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+
+from reward.harness.tables import read_batches
 
 BATCH_ROWS = 4096  # of a file, in memory at once
 # No scale in use has more. Sums over all pairs, and gaps in float32 as the losses have them, then
@@ -101,16 +102,9 @@ def prompt_key(prompt: Iterable[tuple[str, str]]) -> bytes:
     return json.dumps(turns, ensure_ascii=False).encode()
 
 
-def read_batches(pairs: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Columns of a file of SCHEMA in its order, BATCH_ROWS rows at a time."""
-    # pre_buffer would keep all that was read in memory.
-    with pq.ParquetFile(pairs, pre_buffer=False) as file:
-        yield from file.iter_batches(BATCH_ROWS, columns=columns)
-
-
 def prompt_keys(pairs: Path) -> Iterator[bytes]:
     """The `prompt_key` of every pair of a file of SCHEMA, in its order."""
-    for batch in read_batches(pairs, ["prompt"]):
+    for batch in read_batches(pairs, BATCH_ROWS, ["prompt"]):
         for prompt in batch["prompt"].to_pylist():
             yield prompt_key((turn["role"], turn["content"]) for turn in prompt)
 

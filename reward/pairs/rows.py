@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from reward.harness.errors import InputError, first_line
+from reward.harness.tables import open_parquet
 from reward.sources.places import JSON_SUFFIXES, SUFFIXES
 
 Row = dict[str, Any]
@@ -125,8 +125,7 @@ def _object(text: str) -> Row:
 
 def _parquet_rows(name: str, path: Path) -> Iterator[Row | str]:
     try:
-        # pre_buffer would keep all that was read in memory.
-        with pq.ParquetFile(path, pre_buffer=False) as file:
+        with open_parquet(path) as file:
             for batch in file.iter_batches(BATCH_ROWS):
                 yield from rows_of(batch)
     except MemoryError:  # of which Arrow has a kind of its own

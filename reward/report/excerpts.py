@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from markupsafe import escape
 
 from reward.evaluation.scores import Array, Scored
+from reward.harness.tables import read_table
 
 MISTAKES, CLOSE, SAMPLE = 40, 30, 30  # pairs of each kind at most
 TEXT_BYTES = 4000  # of one answer or one whole prompt, as HTML; about as many Latin letters
@@ -66,7 +66,7 @@ def choose(margin: Array) -> dict[str, Array]:
 
 def read_pairs(path: Path, pair_ids: list[str]) -> dict[str, dict[str, Any]]:
     """The rows of a preferences file that have these ids."""
-    table = pq.read_table(path, columns=COLUMNS, filters=pc.field("pair_id").isin(pair_ids))
+    table = read_table(path, COLUMNS, filters=pc.field("pair_id").isin(pair_ids))
     return {row["pair_id"]: row for row in table.to_pylist()}
 
 

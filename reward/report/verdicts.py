@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import pyarrow.parquet as pq
-
 from reward.evaluation.metrics import credit, mcnemar, preference
 from reward.evaluation.scores import Array, Score, Scored
 from reward.harness.files import read_json
+from reward.harness.tables import read_table
 from reward.report.numbers import p_value, percent, setting, thousands
 
 
@@ -30,7 +29,7 @@ class Evidence:
         """The evidence in the folders that evaluate and testsets wrote."""
         details = read_json(scores / "details.json")
         records = read_json(testsets / "records.json")
-        table = pq.read_table(scores / "validation.parquet")
+        table = read_table(scores / "validation.parquet")
         return cls(
             measured=details["measured"],
             testsets={name: part | records[name] for name, part in details["testsets"].items()},

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from reward.harness.engine import InOrder
 from reward.harness.errors import InputError, first_line
 from reward.harness.files import check_output, replacing
+from reward.harness.tables import open_parquet, parquet_writer
 from reward.serving.batch import CHUNK_ROWS, REASON, BatchScorer, scored_schema
 
 
@@ -46,7 +47,7 @@ def find_shards(source: Path, output: Path) -> list[Path]:
                 f"{output}: score their folders apart."
             )
         names.add(shard.name)
-        with open_parquet(shard) as file:
+        with open_shard(shard) as file:
             scored_schema(file.schema_arrow, str(shard))
     if output.exists() and not output.is_dir():
         raise InputError(f"{output} is a file: name a folder for the output.")
@@ -70,15 +71,15 @@ def score_shards(
     results = in_order(scorer, _batches(shards))
     rows = 0
     for shard in shards:
-        with open_parquet(shard) as file:
+        with open_shard(shard) as file:
             rows += file.metadata.num_rows
     with tqdm(desc="score", unit="row", total=rows, disable=None) as bar:
         for shard in shards:
-            with open_parquet(shard) as file:
+            with open_shard(shard) as file:
                 left, schema = file.metadata.num_rows, scored_schema(file.schema_arrow)
             with (
                 replacing(output / shard.name) as partial,
-                pq.ParquetWriter(partial, schema, compression="zstd") as writer,
+                parquet_writer(partial, schema) as writer,
             ):
                 while left:
                     batch = next(results)
@@ -92,7 +93,7 @@ def score_shards(
 
 def _batches(shards: list[Path]) -> Iterator[pa.RecordBatch]:
     for shard in shards:
-        with open_parquet(shard) as file:
+        with open_shard(shard) as file:
             yield from batches_of(shard, file)
 
 
@@ -107,11 +108,10 @@ def batches_of(path: Path, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
         raise InputError(f"{path} cannot be read to its end ({reason}): write it again.") from None
 
 
-def open_parquet(path: Path) -> pq.ParquetFile:
+def open_shard(path: Path) -> pq.ParquetFile:
     """Open a file to read its batches; InputError naming it where it is no Parquet file."""
     try:
-        # pre_buffer would keep all that was read in memory.
-        return pq.ParquetFile(path, pre_buffer=False)
+        return open_parquet(path)
     except (pa.ArrowException, OSError) as error:
         reason = first_line(error)
         raise InputError(

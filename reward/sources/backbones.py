@@ -76,15 +76,15 @@ def fetch_backbone(entry: Backbone, folder: Path) -> list[str]:
     files = _config_and_tokenizer(entry.source, there, fetch, folder)
     weights = _weights(entry.source, there, fetch)
     if local:
-        for path in weights.values():
-            shutil.copy(path, folder)
+        for file in weights.values():
+            shutil.copy(file.path, folder)
     write_json(
         folder / "source.json",
         {
             "source": entry.source,
             "revision": entry.revision,
             "commit": commit,
-            "files": {name: sha256(path) for name, path in sorted((files | weights).items())},
+            "files": {name: file.sha256 for name, file in sorted((files | weights).items())},
             "weights": sorted(weights),
         },
     )
@@ -96,7 +96,7 @@ def weights_folder(backbone: Path) -> Path | None:
 
     None where the backbone has no weights: initialise it from its config. Weights of the hub come
     out of its cache, or again from the hub by the commit and file names that download recorded.
-    Raises InputError where a file is not the one that download saw.
+    Raises InputError where a file is not the one that download saw; it is then gone from the cache.
     """
     source = json.loads((backbone / "source.json").read_text(encoding="utf-8"))
     if not source["weights"]:
@@ -104,15 +104,13 @@ def weights_folder(backbone: Path) -> Path | None:
     if source["commit"] is None:
         return backbone
     for name in ("config.json", *source["weights"]):
-        path = hub.fetch(source["source"], "model", source["commit"], name)
-        if sha256(path) != source["files"][name]:
-            raise InputError(
-                f"{path} is not the file that download recorded: delete it and run again."
-            )
+        recorded = source["files"][name]
+        path = hub.fetch(source["source"], "model", source["commit"], name, recorded).path
     return path.parent
 
 
-Located = tuple[str | None, Collection[str], Callable[[str], Path]]
+Fetch = Callable[[str], hub.Fetched]
+Located = tuple[str | None, Collection[str], Fetch]
 
 
 def _local(entry: Backbone) -> Located:
@@ -127,7 +125,8 @@ def _local(entry: Backbone) -> Located:
             f"revision={entry.revision} is for hub repositories, and {entry.source} is a folder: "
             f"remove `revision` from its entry in params.yaml."
         )
-    return None, {path.name for path in folder.iterdir() if path.is_file()}, folder.joinpath
+    there = {path.name for path in folder.iterdir() if path.is_file()}
+    return None, there, lambda name: hub.Fetched(folder / name, sha256(folder / name))
 
 
 def _hub(entry: Backbone) -> Located:
@@ -136,8 +135,8 @@ def _hub(entry: Backbone) -> Located:
 
 
 def _config_and_tokenizer(
-    source: str, there: Collection[str], fetch: Callable[[str], Path], folder: Path
-) -> dict[str, Path]:
+    source: str, there: Collection[str], fetch: Fetch, folder: Path
+) -> dict[str, hub.Fetched]:
     """Write both to `folder`; returns the files of the source that they were made of."""
     if "config.json" not in there:
         raise InputError(
@@ -146,10 +145,10 @@ def _config_and_tokenizer(
             f"its `source`."
         )
     files = {name: fetch(name) for name in ("config.json", *TOKENIZER) if name in there}
-    shutil.copy(files["config.json"], folder)
+    shutil.copy(files["config.json"].path, folder)
     if {"tokenizer.json", "tokenizer_config.json"} <= files.keys():
         for name in files.keys() & set(TOKENIZER):
-            shutil.copy(files[name], folder)
+            shutil.copy(files[name].path, folder)
     else:
         # Without any of these, transformers would silently make an empty tokenizer.
         if not {"tokenizer.json", *VOCABULARY} & set(there):
@@ -163,14 +162,16 @@ def _config_and_tokenizer(
     return files
 
 
-def _convert_tokenizer(source: str, files: dict[str, Path], folder: Path) -> None:
+def _convert_tokenizer(source: str, files: dict[str, hub.Fetched], folder: Path) -> None:
     from transformers import AutoTokenizer  # takes seconds, and most backbones need no conversion
 
     with tempfile.TemporaryDirectory() as temporary:
-        for name, path in files.items():
-            shutil.copy(path, Path(temporary) / name)
+        for name, file in files.items():
+            shutil.copy(file.path, Path(temporary) / name)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(temporary, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(
+                temporary, trust_remote_code=False, local_files_only=True
+            )
         except (OSError, ValueError, KeyError, ImportError) as error:
             reason = first_line(error)
             raise InputError(
@@ -185,13 +186,13 @@ def _convert_tokenizer(source: str, files: dict[str, Path], folder: Path) -> Non
     tokenizer.save_pretrained(folder)
 
 
-def _weights(source: str, there: Collection[str], fetch: Callable[[str], Path]) -> dict[str, Path]:
+def _weights(source: str, there: Collection[str], fetch: Fetch) -> dict[str, hub.Fetched]:
     first = next((name for name in WEIGHTS if name in there), None)
     if first is None:
         return {}
     weights = {first: fetch(first)}
     if first.endswith(".index.json"):
-        shards = _shards(source, first, weights[first])
+        shards = _shards(source, first, weights[first].path)
         if missing := sorted(shards - set(there)):
             raise InputError(
                 f"The backbone {source} lacks {', '.join(missing)}, which its {first} names: "

@@ -26,6 +26,8 @@ class Source:
 
     files: dict[str, Path]
     """From the name in the source to the place on this machine, in reading order."""
+    hashes: dict[str, str]
+    """The SHA-256 of each file, where it is known already: it is for those of the hub."""
     split: str | None
     commit: str | None
     """None for a source that is no hub repository."""
@@ -42,8 +44,13 @@ def open_dataset(entry: Dataset) -> Source:
     repository = hub.resolve(entry.source, "dataset", entry.revision)
     splits = _splits(repository, entry.config)
     split = _choose(splits, entry.split, "split", entry.source)
-    files = {name: repository.fetch(name) for name in splits[split]}
-    return Source(files=files, split=split, commit=repository.commit)
+    fetched = {name: repository.fetch(name) for name in splits[split]}
+    return Source(
+        files={name: file.path for name, file in fetched.items()},
+        hashes={name: file.sha256 for name, file in fetched.items()},
+        split=split,
+        commit=repository.commit,
+    )
 
 
 def _local(entry: Dataset) -> Source:
@@ -70,7 +77,7 @@ def _local(entry: Dataset) -> Source:
                 f"{key}={value} is for hub repositories, and {entry.source} is {kind}: remove "
                 f"`{key}` from its entry in params.yaml."
             )
-    return Source(files=found, split=None, commit=None)
+    return Source(files=found, hashes={}, split=None, commit=None)
 
 
 def _matching(pattern: Path) -> Iterator[Path]:

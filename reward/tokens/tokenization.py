@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field
 from tqdm import tqdm
 
 from reward.harness.errors import InputError
 from reward.harness.params import Params
+from reward.harness.tables import parquet_writer, read_batches, read_schema
 from reward.tokens.encoder import Encoder
 from reward.tokens.prefix import Ids, common_prefix
 from reward.tokens.records import TOKENS, TokenSettings
@@ -71,25 +71,23 @@ def write_tokens(
     Returns the number of pairs that were left out: those whose sides differ as text but not as
     tokens, from which nothing can be learned. Raises InputError where no pair is left.
     """
-    schema = settings.schema()
+    schema, total = settings.schema(), read_schema(pairs)[1]
     with (
-        # pre_buffer would keep all that was read in memory.
-        pq.ParquetFile(pairs, pre_buffer=False) as source,
-        pq.ParquetWriter(tokens, schema, compression="zstd", use_dictionary=False) as sink,
+        parquet_writer(tokens, schema, use_dictionary=False) as sink,
         tqdm(
             desc=f"tokenize {tokens.stem}",
-            total=source.metadata.num_rows,
+            total=total,
             unit=" pairs",
             disable=None,  # no bar where stderr is not a terminal
         ) as progress,
     ):
         left_out = 0
-        batches = source.iter_batches(BATCH_ROWS)
+        batches = read_batches(pairs, BATCH_ROWS)
         for count, records in in_order(Encoding(settings, encoder), batches):
             sink.write_batch(records.cast(schema))
             left_out += count - len(records)
             progress.update(count)
-    if left_out == source.metadata.num_rows:
+    if left_out == total:
         raise InputError(
             f"No pair of {pairs} has sides that differ as tokens: "
             f"choose a backbone whose tokenizer knows the language of the data."

@@ -69,6 +69,9 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     # that name means nothing, and the older name means the same to both.
     if settings["tokenizer_class"] == "TokenizersBackend":
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    # Transformers writes here whether HF_HUB_OFFLINE was set, and a model does not depend on that.
+    if "local_files_only" in settings:
+        settings["local_files_only"] = False
     # Under that name transformers 4 would add token_type_ids, which GPT-2 takes for more words.
     settings["model_input_names"] = tokenizer.model_input_names
     text = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False)

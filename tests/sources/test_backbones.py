@@ -102,4 +102,8 @@ def test_weights_come_back_from_the_cache_or_the_hub(place: Workplace, hub: Hub)
     assert hub.fetched() == {"config.json", "model.safetensors"}
     cached = next((place.folder / "another machine").rglob("model.safetensors")).resolve()
     cached.write_text("tampered")
-    assert "is not the file that download recorded" in weights().stderr
+    sentence = weights().stderr.splitlines()[-1]
+    assert "model.safetensors of the model someone/model" in sentence
+    assert "is now removed; run again" in sentence
+    assert not cached.exists()
+    assert weights().stdout == "weights\n"

@@ -14,9 +14,12 @@ from reward.sources.datasets import open_dataset
 def files(
     monkeypatch: pytest.MonkeyPatch, names: list[str], card: dict[str, Any], **entry: str
 ) -> list[str]:
-    repository = hub.Repository("someone/pairs", "dataset", "c0ffee", tuple(sorted(names)), card)
+    listed = dict.fromkeys(sorted(names))
+    repository = hub.Repository("someone/pairs", "dataset", "c0ffee", listed, card)
     monkeypatch.setattr(hub, "resolve", lambda name, kind, revision: repository)
-    monkeypatch.setattr(hub, "fetch", lambda name, kind, commit, file: Path(file))
+    monkeypatch.setattr(
+        hub, "fetch", lambda name, kind, commit, file, expected: hub.Fetched(Path(file), "a hash")
+    )
     return list(open_dataset(Dataset.model_validate({"source": "someone/pairs", **entry})).files)
 
 

@@ -1,8 +1,10 @@
 """A Hugging Face hub on this machine's loopback interface, so that tests run the real client.
 
-It knows what the client asks for to resolve a revision and to fetch a file: GET
-/api/{models,datasets}/OWNER/NAME[/revision/REV], and HEAD and GET [/datasets]/OWNER/NAME/resolve/
-REV/FILE with ranges. A repository can be gated, and a file can be served badly on purpose.
+It knows what the client asks for to resolve a revision, to list files and to fetch one: GET
+/api/{models,datasets}/OWNER/NAME[/revision/REV | /tree/REV], and HEAD and GET [/datasets]/OWNER/
+NAME/resolve/REV/FILE with ranges. As on the real hub, large kinds of files are known by their
+SHA-256 and others by git's SHA-1. A repository can be gated, a file can be served badly on purpose
+and a request can be refused.
 """
 
 import hashlib
@@ -14,23 +16,37 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
-API = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/revision/(.+))?")
+API = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree)/(.+))?")
 FILE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+LARGE = (".parquet", ".safetensors", ".bin")  # the kinds that repositories keep in LFS
 
 
 @dataclass
 class Repository:
-    """The files of one repository, by path; `stall` names one whose second half never comes."""
+    """The files of one repository, by path, and what is wrong with it."""
 
     files: dict[str, bytes]
     gated: bool = False
     stall: str | None = None
+    """A file whose second half never comes."""
+    cut: str | None = None
+    """A file after whose first half the connection is closed."""
     resumes: bool = True
     """Whether ranges are honoured; if not, every attempt starts from nothing."""
+    served: dict[str, bytes] = field(default_factory=dict)
+    """What is sent in place of a file's content; its hash stays that of the file."""
+    lists_hashes: bool = True
+    """Whether the answer about the repository can have the hashes of its files."""
+    names_hashes: bool = True
+    """Whether any answer has the hashes of files."""
+    sha: str | None = None
+    """What is given as the commit, if not the commit."""
+    elsewhere: str | None = None
+    """The URL of another server to which requests for files are redirected."""
 
     @property
     def commit(self) -> str:
@@ -43,11 +59,20 @@ class Repository:
 
 @dataclass
 class Hub:
-    """A running hub; `requests` has the path of each request in order of arrival."""
+    """A running hub; `requests` has the path of each request in order of arrival, and
+    `authorisations` what came with it as Authorization.
+    """
 
     repositories: dict[str, Repository]
     url: str = ""
     requests: list[str] = field(default_factory=list)
+    authorisations: list[str | None] = field(default_factory=list)
+    refusals: Iterator[tuple[int, dict[str, str]]] = field(default_factory=lambda: iter(()))
+    """The status and headers with which the next requests are refused."""
+    refusal: bytes = b'{"error": "not now"}'
+    """The body of that answer."""
+    hangs: bool = False
+    """Whether requests are taken and not answered."""
 
     def fetched(self) -> set[str]:
         """The names of the files whose content was asked for."""
@@ -73,8 +98,16 @@ def serve(repositories: dict[str, Repository]) -> Iterator[Hub]:
         def answer(self) -> None:
             path = unquote(urlsplit(self.path).path)
             hub.requests.append(f"{self.command} {path}")
-            if match := API.fullmatch(path):
-                self.about(f"{match[1]}/{match[2]}", match[3])
+            hub.authorisations.append(self.headers.get("Authorization"))
+            if hub.hangs:
+                stop.wait(60)
+            elif path == "/api/agent-harnesses":  # a list that the client looks up for itself
+                self.problem(404, "EntryNotFound")
+            elif refusal := next(hub.refusals, None):
+                self.reply(refusal[0], hub.refusal, refusal[1])
+            elif match := API.fullmatch(path):
+                tell = self.tree if match[3] == "tree" else self.about
+                tell(f"{match[1]}/{match[2]}", match[4])
             elif match := FILE.fullmatch(path):
                 self.file((match[1] or "models/") + match[2], match[3], match[4])
             else:
@@ -100,13 +133,30 @@ def serve(repositories: dict[str, Repository]) -> Iterator[Hub]:
                     json.dumps(
                         {
                             "id": owner_and_name,
-                            "sha": repository.commit,
+                            "sha": repository.commit if repository.sha is None else repository.sha,
                             "private": False,
-                            "siblings": [{"rfilename": file} for file in repository.files],
+                            "siblings": self.siblings(repository),
                             "cardData": card(repository.files.get("README.md", b"")),
                         }
                     ).encode(),
                 )
+
+        def siblings(self, repository: Repository) -> list[dict[str, Any]]:
+            asked = "blobs" in parse_qs(urlsplit(self.path).query)
+            asked = asked and repository.names_hashes and repository.lists_hashes
+            return [
+                {"rfilename": file} | (known_by(file, content) if asked else {})
+                for file, content in repository.files.items()
+            ]
+
+        def tree(self, name: str, revision: str | None) -> None:
+            if repository := self.find(name, revision):
+                found = {file: known_by(file, c) for file, c in repository.files.items()}
+                rows = [
+                    {"type": "file", "path": file, "oid": known.pop("blobId"), **known}
+                    for file, known in found.items()
+                ]
+                self.reply(200, json.dumps(rows).encode())
 
         def file(self, name: str, revision: str, file: str) -> None:
             repository = self.find(name, revision)
@@ -115,17 +165,25 @@ def serve(repositories: dict[str, Repository]) -> Iterator[Hub]:
             if file not in repository.files:
                 self.problem(404, "EntryNotFound")
                 return
-            content = repository.files[file]
+            known = known_by(file, repository.files[file])
+            tag = known["lfs"]["sha256"] if "lfs" in known else known["blobId"]
+            content = repository.served.get(file, repository.files[file])
             headers = {
-                "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
+                "ETag": f'"{tag if repository.names_hashes else "of " + file.replace("/", " ")}"',
                 "X-Repo-Commit": repository.commit,
             }
+            if repository.elsewhere:
+                headers["Location"] = repository.elsewhere + self.path
+                headers |= {"X-Linked-ETag": headers["ETag"], "X-Linked-Size": str(len(content))}
+                self.reply(302, b"", headers)
+                return
             start = 0
             wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
             if wanted and repository.resumes:
                 start = int(wanted[1])
                 headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-            self.reply(206 if start else 200, content[start:], headers, file == repository.stall)
+            stall, cut = file == repository.stall, file == repository.cut
+            self.reply(206 if start else 200, content[start:], headers, stall, cut)
 
         def problem(self, status: int, code: str) -> None:
             self.reply(status, b'{"error": "no"}', {"X-Error-Code": code})
@@ -136,6 +194,7 @@ def serve(repositories: dict[str, Repository]) -> Iterator[Hub]:
             body: bytes,
             headers: dict[str, str] | None = None,
             stall: bool = False,
+            cut: bool = False,
         ) -> None:
             self.send_response(status)
             for key, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
@@ -143,10 +202,12 @@ def serve(repositories: dict[str, Repository]) -> Iterator[Hub]:
             self.end_headers()
             if self.command == "HEAD":
                 return
-            if stall:
+            if stall or cut:
                 self.wfile.write(body[: len(body) // 2])
                 self.wfile.flush()
-                stop.wait(60)
+                if stall:
+                    stop.wait(60)
+                self.close_connection = True
             else:
                 self.wfile.write(body)
 
@@ -165,6 +226,20 @@ def serve(repositories: dict[str, Repository]) -> Iterator[Hub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def known_by(file: str, content: bytes) -> dict[str, Any]:
+    """What the hub knows a file by: its size and hashes."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    if not file.endswith(LARGE):
+        return {"size": len(content), "blobId": git_hash(content)}
+    pointer = f"oid sha256:{sha256}\nsize {len(content)}\n"
+    lfs = {"sha256": sha256, "oid": sha256, "size": len(content), "pointerSize": len(pointer)}
+    return {"size": len(content), "blobId": git_hash(pointer.encode()), "lfs": lfs}
+
+
+def git_hash(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def card(readme: bytes) -> dict[str, Any] | None:

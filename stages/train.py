@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from accelerate.utils.memory import clear_device_cache
 from datasets import Dataset
 from transformers import EarlyStoppingCallback
@@ -25,7 +26,14 @@ from reward.scoring.processes import Seconds, joined_processes
 from reward.sources.backbones import Backbone
 from reward.tokens.records import Token, TokenSettings
 from reward.training.base_trainer import fsdp_settings
-from reward.training.checkpoints import checkpoint_folder, discard, latest, only_run, remove_unused
+from reward.training.checkpoints import (
+    checkpoint_folder,
+    discard,
+    latest,
+    only_run,
+    remove_newer,
+    remove_unused,
+)
 from reward.training.losses import LOSSES, check_gaps
 from reward.training.model_folder import open_tokenizer, save_trained
 from reward.training.network import build_network, lora_config
@@ -129,12 +137,7 @@ def _train(
         lora=lora_config(entry.lora, network) if entry.lora else None,
         callbacks=[EarlyStoppingCallback(settings.patience)] if settings.patience else None,
     )
-    if state.is_main_process:
-        remove_unused(checkpoints)
-    start = latest(checkpoints)
-    if start and state.is_main_process:
-        print(f"train: a run that was cut off goes on from its {start.name}", file=sys.stderr)
-    trainer.run(start)
+    trainer.run(_start(state, checkpoints))
     budget, summary = trainer.budget, trainer.summary()
     with replacing(model) if state.is_main_process else nullcontext(model) as folder:
         save_trained(trainer, tokenizer, folder)
@@ -146,6 +149,18 @@ def _train(
     if state.is_main_process:
         write_metrics(metrics, summary)
         discard(checkpoints)
+
+
+def _start(state: PartialState, checkpoints: Path) -> Path | None:
+    """The checkpoint that this run goes on from, if any. One process decides for all."""
+    start = None
+    if state.is_main_process:
+        remove_unused(checkpoints)
+        start = latest(checkpoints)
+        remove_newer(checkpoints, start)
+        if start:
+            print(f"train: a run that was cut off goes on from its {start.name}", file=sys.stderr)
+    return broadcast_object_list([start])[0]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import jinja2
 import numpy as np
 from tokenizers import AddedToken, Tokenizer
 
-from reward.harness.errors import InputError
+from reward.harness.errors import InputError, first_line
 from reward.tokens.chat_template import compiled, default_template, template_of
 from reward.tokens.prefix import common_prefix
 from reward.tokens.truncation import Encoded
@@ -42,7 +42,7 @@ class Encoder:
     starts: frozenset[int]
 
     def __init__(self, folder: Path) -> None:
-        """Raises InputError where the folder has no tokenizer.json or its template is broken."""
+        """Raises InputError where the folder has no usable tokenizer or its template is broken."""
         if not (folder / "tokenizer.json").is_file():
             raise InputError(
                 f"{folder} has no tokenizer.json: "
@@ -50,11 +50,20 @@ class Encoder:
             )
         settings = _settings(folder)
         self.folder = folder
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        _add_tokens(self._tokenizer, settings)
-        self._special = _special_tokens(folder, settings, self._tokenizer)
+        try:
+            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            self._tokenizer.no_truncation()
+            self._tokenizer.no_padding()
+            _add_tokens(self._tokenizer, settings)
+            self._special = _special_tokens(folder, settings, self._tokenizer)
+        except InputError:
+            raise
+        except Exception as error:  # tokenizers raises no kind of its own, foreign values any
+            raise InputError(
+                f"The tokenizer in {folder} cannot be used ({first_line(error)}): fetch it again "
+                f"or choose another backbone."
+            ) from error
+        self._embeddings = _embeddings(folder)
         template = template_of(folder, settings)
         self.chat_template = template or default_template(self._tokenizer, self._special)
         self._template = compiled(self.chat_template, folder)
@@ -115,7 +124,48 @@ class Encoder:
             else:
                 texts.extend(["", opening, *wholes])
         encodings = iter(self._tokenizer.encode_batch_fast(texts, add_special_tokens=False))
-        return [_join([next(encodings).ids for _ in range(len(a) + 2)]) for a in responses]
+        joined = [_join([next(encodings).ids for _ in range(len(a) + 2)]) for a in responses]
+        for encoded in joined:
+            self._check_embeddings(encoded)
+        return joined
+
+    def has_embedding(self, number: int) -> bool:
+        """Whether a token of this id has an embedding, as far as config.json says how many are."""
+        return self._embeddings is None or number < self._embeddings
+
+    def _check_embeddings(self, encoded: Encoded) -> None:
+        highest = max(int(ids.max(initial=0)) for ids in (encoded.prompt, *encoded.responses))
+        if not self.has_embedding(highest):
+            token = self._tokenizer.id_to_token(highest)
+            raise InputError(
+                f"The token {token!r} has the id {highest}, and the model in {self.folder} has "
+                f"embeddings for the ids below {self._embeddings} (vocab_size in its config.json): "
+                f"choose one whose embeddings were resized to its tokenizer, or remove the token "
+                f"from data and chat template."
+            )
+
+
+# Whose positions are counted from the padding token's id on: so many of their embeddings, and the
+# padding's own, are never used by a token.
+POSITIONS_AFTER_PADDING = frozenset(
+    {
+        "camembert",
+        "data2vec-text",
+        "esm",
+        "ibert",
+        "layoutlmv3",
+        "lilt",
+        "longformer",
+        "luke",
+        "markuplm",
+        "mpnet",
+        "roberta",
+        "roberta-prelayernorm",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "xmod",
+    }
+)
 
 
 def check_length(max_length: int, folder: Path) -> None:
@@ -123,11 +173,20 @@ def check_length(max_length: int, folder: Path) -> None:
     config = _read(folder / "config.json")
     config = config.get("text_config", config)
     positions = config.get("max_position_embeddings", config.get("n_positions"))
+    if positions is not None and config.get("model_type") in POSITIONS_AFTER_PADDING:
+        positions -= config.get("pad_token_id", 1) + 1
     if positions is not None and max_length > positions:
         raise InputError(
             f"max_length={max_length} exceeds the backbone's {positions} positions: "
             f"lower max_length or choose another backbone."
         )
+
+
+def _embeddings(folder: Path) -> int | None:
+    """How many tokens have an embedding, as config.json says it."""
+    config = _read(folder / "config.json")
+    size = config.get("text_config", config).get("vocab_size")
+    return size if isinstance(size, int) else None
 
 
 def _join(parts: list[list[int]]) -> Encoded:
@@ -147,7 +206,20 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} is not JSON ({first_line(error)}): fetch it again or choose another backbone."
+        ) from None
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path} holds a {type(content).__name__} in place of an object: fetch it again or "
+            f"choose another backbone."
+        )
+    return content
 
 
 def _add_tokens(tokenizer: Tokenizer, settings: dict[str, Any]) -> None:

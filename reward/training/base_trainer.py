@@ -13,11 +13,19 @@ from typing import Any
 import torch
 from accelerate.utils import DistributedType, parse_flag_from_env
 from torch.distributed.fsdp import MixedPrecisionPolicy
-from transformers import PrinterCallback, Trainer
-from transformers.trainer_utils import rotate_checkpoints
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from trl import RewardConfig, RewardTrainer
 
 from reward.harness.errors import InputError
+from reward.training.checkpoints import PREFIX
+from reward.training.manifest import damage
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +52,20 @@ def fsdp_settings() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("FSDP_")}
 
 
+class BestCheckpoint(TrainerCallback):
+    """Keeps the best checkpoint's path right where a run goes on in a folder that was moved.
+
+    transformers forgets a best checkpoint that is not where it was, and keeps the last model.
+    """
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if state.best_global_step:
+            best = Path(str(args.output_dir)) / f"{PREFIX}{state.best_global_step}"
+            state.best_model_checkpoint = str(best)
+
+
 class BaseTrainer(RewardTrainer):
     """RewardTrainer on one GPU a process, which sends nothing and prints no line a step."""
 
@@ -57,6 +79,7 @@ class BaseTrainer(RewardTrainer):
             args._n_gpu = 1
         super().__init__(args=args, **trl)
         self.remove_callback(PrinterCallback)
+        self.add_callback(BestCheckpoint())
         self._check_and_set_fsdp()
 
     def _check_and_set_fsdp(self) -> None:
@@ -102,14 +125,24 @@ class BaseTrainer(RewardTrainer):
         self.accelerator.wait_for_everyone()  # each process writes a part
         if self.args.should_save:
             folder = Path(str(self.args.output_dir))
-            self.checkpoint_written(folder / f"checkpoint-{self.state.global_step}")
+            self.checkpoint_written(folder / f"{PREFIX}{self.state.global_step}")
 
     def checkpoint_written(self, checkpoint: Path) -> None:
         """Called in one process when all files of a checkpoint are there."""
 
-    def remove_checkpoints(self, keep: int) -> None:
-        """Remove all checkpoints but the newest `keep`, the best always being one of these."""
-        rotate_checkpoints(str(self.args.output_dir), keep, self.state.best_model_checkpoint)
+    def best_checkpoint(self) -> Path | None:
+        """The checkpoint of the best evaluation so far, where there was one."""
+        best = self.state.best_model_checkpoint
+        return Path(best) if best else None
+
+    def _load_best_model(self) -> None:
+        best = Path(str(self.state.best_model_checkpoint))
+        if wrong := damage(best):
+            raise InputError(
+                f"{best}, the checkpoint with the best evaluation, cannot be used: {wrong}; run "
+                f"again, which goes on from one that can."
+            )
+        super()._load_best_model()
 
     def gathered_weights(self) -> dict[str, torch.Tensor]:
         """With FSDP: all weights, on the CPU, in the process that saves; every one takes part."""

@@ -15,7 +15,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -26,12 +26,14 @@ import torch
 from reward.harness.closure import PROJECT, import_closure
 from reward.harness.errors import InputError
 from reward.harness.files import read_json, remove, sha256, write_json
+from reward.training.manifest import damage, sync, write_manifest
 
 log = logging.getLogger(__name__)
 
 FOLDER = ".checkpoints"
-COMPLETE = "complete"  # a checkpoint without this file was cut off while it was written
+PREFIX = "checkpoint-"  # begins the name of each that transformers writes; the step follows
 BUDGET = "budget.json"  # the token budget of a checkpoint's run
+STATE = "trainer_state.json"  # transformers' record, which names the best checkpoint so far
 STAGE = "stages/train.py"  # whose code the weights depend on
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "numpy")
 DISCARDED = ".discarded"  # ends the name of a folder that is being removed
@@ -126,7 +128,7 @@ def mark_complete(checkpoint: Path, budget: int) -> None:
     otherwise than the one that was cut off, and end with other bytes.
     """
     write_json(checkpoint / BUDGET, {"tokens": budget})
-    (checkpoint / COMPLETE).touch()
+    write_manifest(checkpoint)
 
 
 def read_budget(checkpoint: Path) -> int:
@@ -135,9 +137,58 @@ def read_budget(checkpoint: Path) -> int:
 
 
 def latest(folder: Path) -> Path | None:
-    """The newest complete checkpoint of a run, None where there is none."""
-    complete = [path.parent for path in folder.glob(f"checkpoint-*/{COMPLETE}")]
-    return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
+    """The newest checkpoint that a run can go on from, None where there is none.
+
+    All its files are as they were written, and so are those of the best checkpoint that it names. A
+    newer one that is not so is passed over with a line on stderr.
+    """
+    for checkpoint in sorted(_checkpoints(folder), key=step_of, reverse=True):
+        wrong = damage(checkpoint) or _damage_of_best(checkpoint)
+        if not wrong:
+            return checkpoint
+        log.warning("%s is passed over: %s.", checkpoint, wrong)
+    return None
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step after which a checkpoint was written."""
+    return int(checkpoint.name.removeprefix(PREFIX))
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Those of a run that are not being removed, complete or not."""
+    return [path for path in folder.glob(f"{PREFIX}*") if path.name[len(PREFIX) :].isdecimal()]
+
+
+def _damage_of_best(checkpoint: Path) -> str | None:
+    best = read_json(checkpoint / STATE)["best_global_step"]
+    if best is None or best == step_of(checkpoint):
+        return None
+    wrong = damage(checkpoint.with_name(f"{PREFIX}{best}"))
+    return wrong and f"of the best one until then, {PREFIX}{best}, {wrong}"
+
+
+def remove_older(newest: Path, keep: int, best: Path | None) -> None:
+    """Remove a run's checkpoints but `keep`: the newest, the best, and then the next newest.
+
+    To be called when the newest is complete: a run that is killed here goes on from that.
+    """
+    others = sorted(_checkpoints(newest.parent), key=step_of, reverse=True)
+    kept = [newest, *([best] if best and best != newest else [])]
+    kept += [path for path in others if path not in kept][: max(keep - len(kept), 0)]
+    _remove_all_but(kept, newest.parent)
+
+
+def remove_newer(folder: Path, start: Path | None) -> None:
+    """Remove the checkpoints that a run will write again, as it goes on from an older one."""
+    first = step_of(start) if start else -1
+    _remove_all_but([path for path in _checkpoints(folder) if step_of(path) <= first], folder)
+
+
+def _remove_all_but(kept: Collection[Path], folder: Path) -> None:
+    for path in folder.glob(f"{PREFIX}*"):  # with what is left of earlier removals
+        if path not in kept:
+            discard(path)
 
 
 def remove_unused(mine: Path) -> None:
@@ -169,9 +220,13 @@ def _last_change(folder: Path) -> float:
 
 
 def discard(folder: Path) -> None:
-    """Remove a run's checkpoints, if any, so that no run takes up what is left of them half-way."""
+    """Remove a checkpoint or a run's folder of them, if it is there.
+
+    It gets another name first, so that whoever looks for it finds the whole of it or nothing.
+    """
     discarded = folder.with_suffix(DISCARDED)
     if folder.exists() and folder != discarded:
         remove(discarded)
         folder.rename(discarded)
+        sync(folder.parent)
     remove(discarded)

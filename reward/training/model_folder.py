@@ -15,15 +15,30 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from reward.harness.errors import InputError, first_line
 from reward.tokens.encoder import Encoder
 from reward.training.base_trainer import BaseTrainer
 
 
 def open_tokenizer(backbone: Path) -> PreTrainedTokenizerBase:
-    """A backbone's tokenizer with a padding token and the chat template that tokenize used."""
-    tokenizer = AutoTokenizer.from_pretrained(backbone, trust_remote_code=False)
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    tokenizer.chat_template = Encoder(backbone).chat_template
+    """A backbone's tokenizer with a padding token and the chat template that tokenize used.
+
+    A padding token without an embedding, as programs add one, is replaced like one that is not
+    there: by the end-of-sequence token.
+
+    Raises InputError where transformers makes no tokenizer of the folder.
+    """
+    encoder = Encoder(backbone)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(backbone, trust_remote_code=False)
+    except Exception as error:  # files of strangers lead to errors of any kind
+        raise InputError(
+            f"transformers makes no tokenizer of the files in {backbone} ({first_line(error)}): "
+            f"choose another backbone."
+        ) from error
+    if tokenizer.pad_token is None or not encoder.has_embedding(tokenizer.pad_token_id):
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.chat_template = encoder.chat_template
     return tokenizer
 
 

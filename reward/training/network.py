@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, TaskType
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel, set_seed
 from transformers.pytorch_utils import Conv1D
@@ -21,10 +21,12 @@ log = logging.getLogger(__name__)
 def build_network(backbone: Path, seed: int, dtype: torch.dtype) -> PreTrainedModel:
     """A sequence classifier with one label on a backbone, on the CPU.
 
-    The head is new, and so are all weights of a backbone that has none; both are drawn by the
-    seed. Weights are read by torch or safetensors alone; no code of a repository runs.
+    The head is new unless the backbone has one of a single label, and so are all weights of a
+    backbone that has none; they are drawn by the seed. Weights are read by torch or safetensors
+    alone; no code of a repository runs.
 
-    Raises InputError where transformers makes no sequence classifier of it.
+    Raises InputError where transformers makes no sequence classifier of it, and where its weights
+    are not those of its config.
     """
     weights = weights_folder(backbone)
     if weights is None:
@@ -36,17 +38,53 @@ def build_network(backbone: Path, seed: int, dtype: torch.dtype) -> PreTrainedMo
             backbone, num_labels=1, problem_type="regression", trust_remote_code=False
         )
         if weights is None:
-            return AutoModelForSequenceClassification.from_config(
+            network = AutoModelForSequenceClassification.from_config(
                 config, dtype=dtype, trust_remote_code=False
             )
-        return AutoModelForSequenceClassification.from_pretrained(
-            weights, config=config, dtype=dtype, trust_remote_code=False, local_files_only=True
-        )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+            found: dict[str, Any] = {}
+        else:
+            network, found = AutoModelForSequenceClassification.from_pretrained(
+                weights,
+                config=config,
+                dtype=dtype,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are named below
+            )
+    except MemoryError:
+        raise
+    except Exception as error:  # files of strangers lead to errors of any kind
         raise InputError(
             f"transformers makes no sequence classifier of the backbone in {backbone} "
-            f"({first_line(error)}): choose another backbone."
-        ) from None
+            f"({first_line(error) or type(error).__name__}): choose another backbone."
+        ) from error
+    _check_weights(network, found, backbone)
+    return network
+
+
+def _check_weights(network: PreTrainedModel, found: dict[str, Any], backbone: Path) -> None:
+    """Raise InputError where transformers would draw weights of the backbone at random.
+
+    It says so at a level of its log that nobody reads.
+    """
+    for name, stored, wanted in found.get("mismatched_keys", ()):
+        raise InputError(
+            f"{name} is of shape {tuple(stored)} in the weights of the backbone in {backbone}, and "
+            f"of {tuple(wanted)} by its config.json: choose a backbone whose files belong together."
+        )
+    missing = [
+        name
+        for name in sorted(found.get("missing_keys", ()))
+        # A pooler stands between an encoder and its head, and is new with the head.
+        if name.startswith(f"{network.base_model_prefix}.") and "pooler" not in name.split(".")
+    ]
+    if missing:
+        raise InputError(
+            f"the weights of the backbone in {backbone} lack {missing[0]} and "
+            f"{len(missing) - 1} more that its config.json asks for: choose a backbone whose files "
+            f"belong together."
+        )
 
 
 def lora_config(lora: Lora, network: PreTrainedModel) -> LoraConfig:

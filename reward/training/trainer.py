@@ -26,7 +26,7 @@ from reward.scoring.groups import Group, shares
 from reward.scoring.layers import add_embedding_gradients_in_place
 from reward.scoring.scorer import Scorer, score_everywhere
 from reward.training.base_trainer import BaseTrainer
-from reward.training.checkpoints import mark_complete, read_budget
+from reward.training.checkpoints import mark_complete, read_budget, remove_older
 from reward.training.curve import Progress
 from reward.training.losses import centring
 
@@ -244,7 +244,7 @@ class PairTrainer(BaseTrainer):
         if not stopped or self.state.global_step == self.state.max_steps:
             mark_complete(checkpoint, self.budget)
             # Only now: a run that is killed while it deletes one finds this one.
-            self.remove_checkpoints(CHECKPOINTS)
+            remove_older(checkpoint, CHECKPOINTS, self.best_checkpoint())
 
     def summary(self) -> dict[str, float]:
         """What metrics/train.json holds; means over the last epoch are of the model as it moved."""

@@ -25,7 +25,6 @@ from transformers import (
 from transformers.activations import GELUTanh, NewGELUActivation
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.trainer_callback import CallbackHandler
-from transformers.trainer_utils import rotate_checkpoints
 from trl import RewardConfig, RewardTrainer
 
 from reward.scoring.attention import ATTENTION
@@ -55,6 +54,7 @@ CONTACTS = {"internals.py", "base_trainer.py"}  # where a library's private name
         (AttentionInterface, "register"),
         (TrainingArguments, "_setup_devices"),
         (TrainingArguments, "n_gpu"),
+        (Trainer, "_load_best_model"),
         (Trainer, "_save_checkpoint"),
         (Trainer, "compute_loss_context_manager"),
         (Trainer, "evaluate"),
@@ -134,11 +134,6 @@ def test_gpt2_has_the_activation_that_is_replaced() -> None:
 def test_signatures_that_are_overridden_or_called() -> None:
     for owner in (Trainer, RewardTrainer):
         assert [*inspect.signature(owner._save_checkpoint).parameters] == ["self", "model", "trial"]
-    assert [*inspect.signature(rotate_checkpoints).parameters][:3] == [
-        "output_dir",
-        "save_total_limit",
-        "best_model_checkpoint",
-    ]
     assert [*inspect.signature(Trainer.training_step).parameters][1:3] == ["model", "inputs"]
     assert [*inspect.signature(CallbackHandler.on_evaluate).parameters][:5] == [
         "self",
@@ -164,7 +159,8 @@ def test_trainers_call_what_is_overridden() -> None:
     log = inspect.getsource(RewardTrainer.log)
     assert 'mode = "train" if self.model.training else "eval"' in log
     assert "self._metrics[mode]" in log
-    for name in ("_send_telemetry", "_save_checkpoint"):
+    assert "self._load_best_model()" in inspect.getsource(Trainer)
+    for name in ("_send_telemetry", "_save_checkpoint", "_load_best_model"):
         assert name in vars(BaseTrainer)
 
 

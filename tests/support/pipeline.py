@@ -19,3 +19,8 @@ def listed(name: str, kind: str) -> dict[str, dict[str, Any]]:
 
 def written(name: str) -> list[str]:
     return [path for kind in ("outs", "metrics", "plots") for path in listed(name, kind)]
+
+
+def options(name: str) -> list[str]:
+    """The words that DVC gives to a stage: its paths."""
+    return PIPELINE[name]["cmd"].partition(f"-m stages.{name}")[2].split()

@@ -17,6 +17,7 @@ from reward.harness.params import load_params
 from stages.download import DownloadParams, download
 from stages.split import SplitParams, split
 from stages.tokenize import TokenizeParams, tokenize
+from tests.support.pipeline import options
 
 PROJECT = Path(__file__).parents[2]
 PAIRS = 150
@@ -65,29 +66,6 @@ def copy(prepared: Path, folder: Path, **train: Any) -> Path:
     return folder
 
 
-OPTIONS = {
-    "train": {
-        "--tokens": "data/tokens",
-        "--backbone": "data/backbone",
-        "--model": "data/model",
-        "--metrics": "metrics/train.json",
-        "--curve": "metrics/train_curve.csv",
-    },
-    "evaluate": {
-        "--model": "data/model",
-        "--tokens": "data/tokens",
-        "--testsets": "data/testsets",
-        "--scores": "data/scores",
-        "--metrics": "metrics/evaluate.json",
-        "--groups": "metrics/groups.csv",
-        "--reliability": "metrics/reliability.csv",
-        "--margins": "metrics/margins.csv",
-        "--accuracy-by-gap": "metrics/accuracy_by_gap.csv",
-        "--reward-length": "metrics/reward_length.csv",
-    },
-}
-
-
 def environment(folder: Path) -> dict[str, str]:
     return os.environ | {
         "PYTHONPATH": str(PROJECT),
@@ -100,8 +78,7 @@ def environment(folder: Path) -> dict[str, str]:
 def start(folder: Path, *launcher: str, stage: str = "train") -> subprocess.Popen[str]:
     """Start a stage in a folder, as dvc.yaml does; the launcher is Python if none is given."""
     (folder / "data/testsets").mkdir(exist_ok=True)
-    command = [*(launcher or (sys.executable,)), "-m", f"stages.{stage}"]
-    command += [word for option in OPTIONS[stage].items() for word in option]
+    command = [*(launcher or (sys.executable,)), "-m", f"stages.{stage}", *options(stage)]
     return subprocess.Popen(
         command,
         cwd=folder,

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import os
 import shutil
 import time
@@ -15,7 +16,8 @@ import torch
 from reward.harness.errors import InputError
 from reward.training import checkpoints
 from reward.training.checkpoints import (
-    COMPLETE,
+    BUDGET,
+    STATE,
     UNUSED_DAYS,
     checkpoint_folder,
     discard,
@@ -23,8 +25,11 @@ from reward.training.checkpoints import (
     mark_complete,
     only_run,
     read_budget,
+    remove_newer,
+    remove_older,
     remove_unused,
 )
+from reward.training.manifest import COMPLETE, damage
 
 CPU = torch.device("cpu")
 PROJECT = Path(__file__).parents[2]
@@ -130,22 +135,135 @@ def test_inputs_count(project: Path, change: Callable[[Path], None]) -> None:
     assert folder_of(project) != before
 
 
-def make_checkpoint(folder: Path, step: int, *, complete: bool = True) -> Path:
+def make_checkpoint(
+    folder: Path, step: int, *, complete: bool = True, best: int | None = None
+) -> Path:
     checkpoint = folder / f"checkpoint-{step}"
-    checkpoint.mkdir(parents=True)
+    (checkpoint / "shards").mkdir(parents=True)
     (checkpoint / "model.safetensors").write_bytes(b"weights")
+    (checkpoint / "shards/.metadata").write_bytes(b"as FSDP writes it")
+    (checkpoint / STATE).write_text(json.dumps({"best_global_step": best}), encoding="utf-8")
     if complete:
         mark_complete(checkpoint, budget=100 * step)
     return checkpoint
 
 
-def test_the_newest_that_is_complete_is_taken_up(tmp_path: Path) -> None:
+def test_the_newest_that_is_complete_is_taken_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     assert latest(tmp_path / "nowhere") is None
     for step in (4, 8, 12):
         make_checkpoint(tmp_path, step, complete=step < 12)
     found = latest(tmp_path)
     assert found == tmp_path / "checkpoint-8"
     assert read_budget(found) == 800
+    assert caplog.messages == [f"{tmp_path}/checkpoint-12 is passed over: it was never completed."]
+
+
+FILES = ("model.safetensors", "shards/.metadata", STATE, BUDGET)
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "is not there": Path.unlink,
+    "bytes in place of": lambda file: file.write_bytes(file.read_bytes()[:-1]),
+    "has other bytes": lambda file: file.write_bytes(
+        bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:]
+    ),
+    "is not there ": lambda file: (file.unlink(), file.mkdir()),
+}
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("what", DAMAGE)
+def test_one_that_was_damaged_is_passed_over_by_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, file: str, what: str
+) -> None:
+    for step in (4, 8):
+        make_checkpoint(tmp_path, step)
+    DAMAGE[what](tmp_path / "checkpoint-8" / file)
+    assert latest(tmp_path) == tmp_path / "checkpoint-4"
+    (line,) = caplog.messages
+    assert line.startswith(f"{tmp_path}/checkpoint-8 is passed over: its {file} ")
+    assert what.strip() in line
+
+
+def test_every_bit_of_the_list_counts(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path, 4)
+    content = (checkpoint / COMPLETE).read_bytes()
+    for place in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[place // 8] ^= 1 << place % 8
+        (checkpoint / COMPLETE).write_bytes(flipped)
+        assert damage(checkpoint), flipped
+    (checkpoint / COMPLETE).write_bytes(content)
+    assert damage(checkpoint) is None
+
+
+def test_a_list_that_lost_its_entries_is_no_list(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path, 4)
+    for text in ("", "[]", "{}", '{"files": []}', '{"files": {"a": 1}}', "\udcff"):
+        (checkpoint / COMPLETE).write_text(text, encoding="utf-8", errors="surrogateescape")
+        assert latest(tmp_path) is None, text
+
+
+def test_a_checkpoint_whose_best_is_damaged_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run would end with the best model, which it could not load."""
+    make_checkpoint(tmp_path, 4, best=4)
+    make_checkpoint(tmp_path, 8, best=8)
+    newest = make_checkpoint(tmp_path, 12, best=8)
+    assert latest(tmp_path) == newest
+    (tmp_path / "checkpoint-8/model.safetensors").unlink()
+    assert latest(tmp_path) == tmp_path / "checkpoint-4"
+    assert "checkpoint-12 is passed over: of the best one until then, checkpoint-8, " in caplog.text
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("best", "kept"),
+    [(None, {8, 12}), (12, {8, 12}), (8, {8, 12}), (4, {4, 12})],
+)
+def test_the_newest_and_the_best_are_kept(tmp_path: Path, best: int | None, kept: set[int]) -> None:
+    for step in (4, 8, 12):
+        make_checkpoint(tmp_path, step)
+    (tmp_path / "checkpoint-2.discarded").mkdir()
+    of_best = tmp_path / f"checkpoint-{best}" if best else None
+    remove_older(tmp_path / "checkpoint-12", 2, of_best)
+    assert names(tmp_path) == {f"checkpoint-{step}" for step in kept}
+
+
+@pytest.mark.parametrize(("start", "kept"), [(None, set()), (8, {4, 8})])
+def test_what_a_run_will_write_again_is_removed(
+    tmp_path: Path, start: int | None, kept: set[int]
+) -> None:
+    for step in (4, 8, 12):
+        make_checkpoint(tmp_path, step)
+    remove_newer(tmp_path, tmp_path / f"checkpoint-{start}" if start else None)
+    assert names(tmp_path) == {f"checkpoint-{step}" for step in kept}
+    remove_newer(tmp_path / "nowhere", None)
+
+
+def test_all_is_on_the_disk_before_the_list_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the power goes, a list is there only with all that it lists."""
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        # The list is written under another name and gets its own when it is whole.
+        synced.append(path.relative_to(tmp_path).as_posix())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    make_checkpoint(tmp_path, 4)
+    listed = synced.index(f"checkpoint-4/{COMPLETE}")
+    before = {f"checkpoint-4/{name}" for name in (*FILES, "shards")} | {"checkpoint-4"}
+    assert before <= {*synced[:listed]}
+    assert {"checkpoint-4", "."} <= {*synced[listed:]}
 
 
 def test_a_checkpoint_is_complete_when_all_else_is_written(

@@ -10,12 +10,11 @@ import pytest
 import torch
 from peft import PeftModel
 from transformers import TrainingArguments
-from transformers.trainer_utils import rotate_checkpoints
 
 from reward.harness.errors import InputError
 from reward.scoring.scorer import Scorer, open_model
 from reward.sources.backbones import Lora
-from reward.training import base_trainer
+from reward.training import checkpoints
 from reward.training.checkpoints import latest
 from reward.training.losses import LOSSES, centring
 from reward.training.trainer import PairTrainer, Steps
@@ -106,16 +105,18 @@ def test_a_checkpoint_is_complete_before_an_older_one_goes(
     """A run that is killed while it deletes one goes on from the newest."""
     newest = []
 
-    def rotate(folder: str, *settings: Any) -> None:
-        newest.append(cast(Path, latest(Path(folder))).name)
-        rotate_checkpoints(folder, *settings)
+    discard = checkpoints.discard
 
-    monkeypatch.setattr(base_trainer, "rotate_checkpoints", rotate)
+    def late(folder: Path) -> None:
+        newest.append(cast(Path, latest(folder.parent)).name)
+        discard(folder)
+
+    monkeypatch.setattr(checkpoints, "discard", late)
     network = random_network(SHARED["gpt2"])
     groups = random_groups((2,) * 8)
     saving: dict[str, Any] = {"save_strategy": "steps", "save_steps": 1}
     make_trainer(tmp_path, network, groups, batch_pairs=2, **saving).train()
-    assert newest == [f"checkpoint-{step}" for step in (1, 2, 3, 4)]
+    assert newest == ["checkpoint-3", "checkpoint-4"]
     left = {path.name for path in (tmp_path / "checkpoints").iterdir()}
     assert left == {"checkpoint-3", "checkpoint-4"}
 

@@ -1,0 +1,108 @@
+"""Every stage, killed between any two of its changes to the file system, and run again."""
+
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reward.harness.files import dvc_hash, remove
+from tests.support.clones import copy_of_project
+from tests.support.forks import Ended, Forks
+from tests.support.pipeline import PIPELINE, options, written
+from tests.support.runs import environment, finish, read_params, write_params
+
+pytestmark = pytest.mark.slow
+
+STREAMED = "metrics/train_curve.csv"  # which grows while the run goes on, for whoever watches it
+THINNED = (
+    5  # of operations that write nothing to a checkpoint's or an output's place, one in so many
+)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project in which all stages have run, on few pairs."""
+    folder = copy_of_project(tmp_path_factory.mktemp("place") / "project")
+    sample = folder / "data/sources/sample.jsonl"
+    lines = sample.read_text(encoding="utf-8").splitlines(keepends=True)
+    sample.write_text("".join(lines[::25]), encoding="utf-8")
+    params = read_params(folder)
+    params["max_length"] = 48
+    params["train"] |= {"epochs": 1, "batch_pairs": 12, "checkpoint_steps": 2}
+    params["train"]["normalise_pairs"] = 10
+    params["testsets"] = {"mine": {"source": "data/sources/sample.jsonl"}}
+    write_params(folder, params)
+    for stage in PIPELINE:
+        finish(folder, stage=stage)
+    return folder
+
+
+@pytest.fixture(params=list(PIPELINE))
+def stage(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def forks(place: Path, stage: str) -> Iterator[Forks]:
+    with Forks(f"stages.{stage}", environment(place)) as running:
+        yield running
+
+
+def hashes(place: Path, stage: str) -> dict[str, str]:
+    return {path: dvc_hash(place / path) for path in written(stage) if (place / path).exists()}
+
+
+def clear(place: Path, stage: str) -> None:
+    """As DVC does before a stage."""
+    for path in written(stage):
+        remove(place / path)
+
+
+def left_over(place: Path) -> list[Path]:
+    folders = (place / "data", place / "metrics", place / ".checkpoints")
+    return [
+        *(file for folder in folders[:2] for file in folder.glob(".*")),
+        *folders[2].glob("*"),
+    ]
+
+
+def points(whole: Ended, number: int) -> list[int]:
+    """Where to send a signal: at each operation, where that would not be too many of one kind."""
+    few = [
+        at
+        for at, operation in enumerate(whole.operations)
+        if not operation.startswith("fsync") or at % THINNED == 0
+    ]
+    return few if number == signal.SIGKILL else few[:: max(1, len(few) // 8)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_stage_that_was_ended_anywhere_leaves_nothing_half_and_runs_again(
+    place: Path, stage: str, forks: Forks, number: signal.Signals
+) -> None:
+    expected = hashes(place, stage)
+    assert len(expected) == len(written(stage))
+    clear(place, stage)
+    whole = forks.run(place, options(stage))
+    assert whole.status == 0, whole.errors
+    assert hashes(place, stage) == expected
+    chosen = points(whole, number)
+    assert len(chosen) >= 3
+    went_on = 0
+    for at in chosen:
+        clear(place, stage)
+        ended = forks.run(place, options(stage), at=at, number=number)
+        # It hit. An interrupt lets Python clear up, which may end by another status.
+        assert ended.status == -number or (number == signal.SIGINT and ended.status), ended
+        assert ended.operations[: at + 1] == whole.operations[: at + 1]
+        for path, found in hashes(place, stage).items():
+            assert found == expected[path] or path == STREAMED, (at, whole.operations[at])
+        again = forks.run(place, options(stage))
+        assert again.status == 0, again.errors
+        assert hashes(place, stage) == expected, (at, whole.operations[at], again.errors)
+        assert not left_over(place), (at, whole.operations[at])
+        went_on += "goes on from its checkpoint-" in again.errors
+    assert (went_on > len(chosen) / 4) == (stage == "train")
+    shutil.rmtree(place / "logs", ignore_errors=True)

@@ -1,24 +1,35 @@
 """The Makefile's set-up: made once, made again when it must be, refused on an old Python."""
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
 MAKEFILE = Path(__file__).resolve().parents[2] / "Makefile"
 
 
-def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def project(folder: Path) -> Path:
+    """A folder with the Makefile and what set-up reads, in which there is nothing to install."""
+    folder.mkdir(exist_ok=True)
+    shutil.copy(MAKEFILE, folder)
+    for name in ("requirements.txt", "requirements.lock", "constraints.txt"):
+        (folder / name).write_text("# nothing\n")
+    return folder
+
+
+def make(folder: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
     """Run make as a user does: no .venv is active, and no outer make passes settings on."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
     kept.pop("VIRTUAL_ENV", None)
     return subprocess.run(
         ["make", f"PYTHON={sys.executable}", *arguments],
         cwd=folder,
-        env=kept,
+        env=kept | changes,
         capture_output=True,
         text=True,
         check=False,
@@ -27,10 +38,7 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_environment_is_made_once_and_mended_when_broken(tmp_path: Path) -> None:
-    folder = tmp_path / "with space"
-    folder.mkdir()
-    shutil.copy(MAKEFILE, folder)
-    (folder / "requirements.txt").write_text("# nothing\n")
+    folder = project(tmp_path / "with space")
     # Stands in for DVC and tells which Python the stages would find.
     (folder / "dvc.py").write_text("import shutil\nprint('stages use', shutil.which('python'))\n")
 
@@ -52,9 +60,43 @@ def test_environment_is_made_once_and_mended_when_broken(tmp_path: Path) -> None
     assert repro() == (True, expected)
 
 
+@pytest.mark.slow
+def test_a_library_with_other_bytes_than_the_locked_ones_is_not_installed(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project")
+    wheel = folder / "thing-1.0-py3-none-any.whl"
+    with ZipFile(wheel, "w") as packed:
+        packed.writestr("thing.py", "")
+        packed.writestr(
+            "thing-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n"
+        )
+        packed.writestr("thing-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        packed.writestr("thing-1.0.dist-info/RECORD", "")
+    for name in ("requirements.txt", "constraints.txt"):
+        (folder / name).write_text("thing==1.0\n")
+    nowhere_else = {
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": folder.as_uri(),
+        "PIP_CONFIG_FILE": "/dev/null",
+    }
+    whole = wheel.read_bytes()
+    digest = hashlib.sha256(whole).hexdigest()
+    (folder / "requirements.lock").write_text(f"thing==1.0 \\\n    --hash=sha256:{digest}\n")
+
+    wheel.write_bytes(whole + b"\0")  # still a zip archive
+    done = make(folder, ".venv/installed", **nowhere_else)
+    assert done.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in done.stderr
+    assert not (folder / ".venv/installed").exists()
+    assert not list((folder / ".venv").rglob("thing.py"))
+
+    wheel.write_bytes(whole)
+    done = make(folder, ".venv/installed", **nowhere_else)
+    assert done.returncode == 0, done.stderr
+    assert list((folder / ".venv").rglob("thing.py"))
+
+
 def test_old_python_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    shutil.copy(MAKEFILE, tmp_path)
-    (tmp_path / "requirements.txt").write_text("")
+    project(tmp_path)
     old = tmp_path / "python-old"
     # This interpreter, made to say that it is Python 3.9.
     old.write_text(

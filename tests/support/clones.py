@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.pipeline import PIPELINE, PROJECT
+from tests.support.pipeline import PIPELINE, PROJECT, written
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -80,3 +80,11 @@ def small_copy(folder: Path) -> Path:
     sample.write_text("".join(lines[::10]), encoding="utf-8")
     commit(folder)
     return folder
+
+
+def outcome(folder: Path) -> dict[str, bytes]:
+    """What the stages have written, and the record of it in dvc.lock, by path."""
+    files = [folder / "dvc.lock"]
+    for path in (folder / name for stage in PIPELINE for name in written(stage)):
+        files += [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}

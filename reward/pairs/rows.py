@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reward.harness.errors import InputError, first_line
+from reward.harness.faults import is_of_the_machine
 from reward.sources.places import JSON_SUFFIXES, SUFFIXES
 
 Row = dict[str, Any]
@@ -85,6 +86,8 @@ def _json_rows(name: str, path: Path, tolerance: Tolerance) -> Iterator[Numbered
                     tolerance.left -= 1
                     yield number, "unreadable"
     except (OSError, EOFError, zlib.error) as error:
+        if is_of_the_machine(error):
+            raise
         raise InputError(
             f"{name} cannot be read after line {number} ({error}): fetch or write it again."
         ) from None
@@ -129,9 +132,9 @@ def _parquet_rows(name: str, path: Path) -> Iterator[Row | str]:
         with pq.ParquetFile(path, pre_buffer=False) as file:
             for batch in file.iter_batches(BATCH_ROWS):
                 yield from rows_of(batch)
-    except MemoryError:  # of which Arrow has a kind of its own
-        raise
     except (pa.ArrowException, OSError) as error:
+        if is_of_the_machine(error):
+            raise
         reason = first_line(error)
         raise InputError(
             f"{name} is not a whole Parquet file ({reason}): fetch or write it again."

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import DOWNLOAD, ready_to_download, start
-from tests.support.runs import prepare, read_params, rows_of, write_params
+from tests.support.runs import environment, prepare, read_params, rows_of, write_params
 from tests.support.runs import start as start_stage
 from tests.support.whole_run import command
 
@@ -100,7 +100,7 @@ def test_train_says_that_it_goes_on_and_does(
     folder = tmp_path / "run"
     shutil.copytree(prepared, folder)
     words = command("train")[1:]
-    process = start(words, folder, stdout=subprocess.DEVNULL)
+    process = start(words, folder, env=environment(folder), stdout=subprocess.DEVNULL)
     errors, status = when(process, lambda: rows_of(folder) >= steps, number)
     what, code = ("interrupted", 130) if number == signal.SIGINT else ("ended by SIGTERM", 143)
     assert errors.splitlines() == [

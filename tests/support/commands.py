@@ -23,10 +23,9 @@ def start(words: list[str], folder: Path, **options: object) -> subprocess.Popen
     return subprocess.Popen(  # type: ignore[call-overload]
         [sys.executable, *words],
         cwd=folder,
-        env=ENVIRONMENT,
         text=True,
         preexec_fn=take_interrupts,
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options,
+        **{"env": ENVIRONMENT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options,
     )
 
 

@@ -148,7 +148,7 @@ def _config_and_tokenizer(
             f"{', '.join(sorted(there)) or 'no files'}): choose a transformers model as "
             f"its `source`."
         )
-    _check_config(source, fetch("config.json"), has_weights=not there.isdisjoint(WEIGHTS))
+    _check_config(source, fetch("config.json"), has_weights=bool({*WEIGHTS} & {*there}))
     files = {name: fetch(name) for name in ("config.json", *TOKENIZER) if name in there}
     shutil.copy(files["config.json"], folder)
     if {"tokenizer.json", "tokenizer_config.json"} <= files.keys():

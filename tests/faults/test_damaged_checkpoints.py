@@ -39,9 +39,8 @@ class Killed:
         self.whole, self.folder = (copy(prepared, folder / name, **train) for name in ("a", "b"))
         self.forks = forks
         done = self.resume(self.whole)
-        ended = forks.run(
-            self.folder, options("train"), at=done.operations.index("rename checkpoint-2")
-        )
+        removal = next(i for i, did in enumerate(done.operations) if "rename checkpoint-" in did)
+        ended = forks.run(self.folder, options("train"), at=removal)
         assert ended.status == -signal.SIGKILL
         (runs,) = self.folder.glob(".checkpoints/*/")
         assert {path.name for path in runs.iterdir()} == {f"checkpoint-{n}" for n in (2, 4, 6)}

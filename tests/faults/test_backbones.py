@@ -111,8 +111,14 @@ def test_labels_that_mean_nothing_are_taken_as_one(
     assert network.get_parameter("score.weight").shape == (1, 8)
 
 
-SMALL = {"vocab_size": 64, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
-SMALL_BERT = {
+SMALL: dict[str, Any] = {
+    "vocab_size": 64,
+    "n_embd": 32,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_positions": 64,
+}
+SMALL_BERT: dict[str, Any] = {
     "vocab_size": 64,
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -294,7 +300,7 @@ def test_a_padding_token_without_an_embedding_is_replaced(tmp_path: Path) -> Non
 
 def test_a_tokenizer_of_which_transformers_makes_none_is_named(tmp_path: Path) -> None:
     folder = tokenizer_folder(tmp_path / "model")
-    settings = {
+    settings: dict[str, Any] = {
         "tokenizer_class": "NobodyKnows",
         "added_tokens_decoder": {},
         "model_max_length": {},

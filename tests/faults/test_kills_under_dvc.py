@@ -112,8 +112,8 @@ def test_the_next_run_gives_what_an_undisturbed_one_does(
     code, printed = clone.repro("-s", "-f", stage, ending=f"stages.{stage} {at} {number} {whom}")
     # It hit: the operation was begun, and no other after it by a process that it ended.
     begun = (clone.noted / f"stages.{stage}").read_text().splitlines()
-    assert begun[: at + 1] == done[: at + 1]
-    if number != INTERRUPT and whom != "dvc":
+    assert len(begun) > at
+    if number == KILL and whom != "dvc":
         assert len(begun) == at + 1
     assert code != 0, printed
     if whom != "stage" and number == KILL:

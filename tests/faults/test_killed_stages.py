@@ -61,11 +61,8 @@ def clear(place: Path, stage: str) -> None:
 
 
 def left_over(place: Path) -> list[Path]:
-    folders = (place / "data", place / "metrics", place / ".checkpoints")
-    return [
-        *(file for folder in folders[:2] for file in folder.glob(".*")),
-        *folders[2].glob("*"),
-    ]
+    hidden = [*place.glob("data/.*"), *place.glob("metrics/.*"), *place.glob(".checkpoints/*")]
+    return [path for path in hidden if path.name != ".gitignore"]
 
 
 def kinds(ended: Ended) -> list[str]:

@@ -147,7 +147,7 @@ def _config_and_tokenizer(
             f"{', '.join(sorted(there)) or 'no files'}): choose a transformers model as "
             f"its `source`."
         )
-    _check_config(source, fetch("config.json").path, has_weights=not set(WEIGHTS).isdisjoint(there))
+    _check_config(source, fetch("config.json").path, has_weights=bool({*WEIGHTS} & {*there}))
     files = {name: fetch(name) for name in ("config.json", *TOKENIZER) if name in there}
     shutil.copy(files["config.json"].path, folder)
     if {"tokenizer.json", "tokenizer_config.json"} <= files.keys():

@@ -5,12 +5,14 @@ damaged since: transformers would take up what is left of it without a word, wit
 where the old one's states are gone.
 """
 
+import errno
 import os
 from pathlib import Path
 
 from reward.harness.files import read_json, sha256, write_json
 
 COMPLETE = "complete"  # the name of the list
+NO_SYNC = (errno.EINVAL, errno.ENOTSUP)  # of file systems that cannot sync a folder
 
 
 def write_manifest(checkpoint: Path) -> None:
@@ -60,5 +62,8 @@ def sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
     finally:
         os.close(descriptor)

@@ -1,12 +1,10 @@
 """FSDP2 on two CPUs trains as one process does; asked for where it cannot be had, it is refused."""
 
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -24,6 +22,7 @@ from tests.support.runs import (
     copy,
     curve,
     finish,
+    kill_all,
     prepare,
     read_params,
     results,
@@ -70,29 +69,15 @@ def sharding(folder: Path) -> tuple[str, ...]:
     return tuple(script if word == counted else word for word in torchrun(folder, 2))
 
 
-def kill_all(folder: Path, steps: int) -> None:
+def kill_sharded(folder: Path, steps: int) -> None:
     """Start training, and kill the launcher with its processes after so many steps."""
-    launcher = start(folder, *sharding(folder))
     checkpoints = folder / ".checkpoints"
 
     def ready() -> bool:
-        written = any(latest(run) for run in checkpoints.glob("*"))
+        written = any(latest(run) for run in checkpoints.glob("*/"))
         return written and rows_of(folder) >= steps
 
-    while launcher.poll() is None and not ready():
-        time.sleep(0.005)
-    everyone = [psutil.Process(launcher.pid)]
-    everyone += everyone[0].children(recursive=True)
-    assert len(everyone) >= 3
-    for process in everyone:
-        process.suspend()  # so that none sees another end, and says so
-    for process in everyone:
-        process.kill()
-    launcher.communicate()
-    assert launcher.returncode == -9
-    _, alive = psutil.wait_procs(everyone, timeout=30)
-    assert not alive
-    assert not (folder / "data/model").exists()
+    kill_all(folder, *sharding(folder), ready=ready)
     assert steps <= rows_of(folder) < 30
 
 
@@ -135,7 +120,7 @@ def test_a_killed_run_of_two_shards_ends_as_one_process_does(
     if kind == "lora":
         add_lora(folder)
         monkeypatch.setenv("FSDP_STATE_DICT_TYPE", "SHARDED_STATE_DICT")
-    kill_all(folder, steps=10)
+    kill_sharded(folder, steps=10)
     (folder / "metrics/train_curve.csv").unlink()  # as DVC does before a stage
     errors = finish(folder, *sharding(folder))
     assert "train: a run that was cut off goes on from its checkpoint-" in errors

@@ -1,9 +1,7 @@
 """Checkpoints that a disk, a person or a power cut has damaged: none is taken up, each is named."""
 
-import os
 import shutil
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,15 @@ from reward.harness.files import read_json
 from reward.training.checkpoints import latest
 from tests.support.forks import Ended, Forks
 from tests.support.pipeline import options
-from tests.support.runs import copy, environment, finish, prepare, results, start, torchrun
+from tests.support.runs import (
+    copy,
+    environment,
+    finish,
+    kill_all,
+    prepare,
+    results,
+    torchrun,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -39,9 +45,8 @@ class Killed:
         self.whole, self.folder = (copy(prepared, folder / name, **train) for name in ("a", "b"))
         self.forks = forks
         done = self.resume(self.whole)
-        ended = forks.run(
-            self.folder, options("train"), at=done.operations.index("rename checkpoint-2")
-        )
+        removal = next(i for i, did in enumerate(done.operations) if "rename checkpoint-" in did)
+        ended = forks.run(self.folder, options("train"), at=removal)
         assert ended.status == -signal.SIGKILL
         (runs,) = self.folder.glob(".checkpoints/*/")
         assert {path.name for path in runs.iterdir()} == {f"checkpoint-{n}" for n in (2, 4, 6)}
@@ -88,6 +93,10 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
+def damage_to(file: str, what: str) -> Callable[[Path], object]:
+    return lambda runs: DAMAGE[what](runs / file)
+
+
 @pytest.mark.parametrize("what", DAMAGE)
 def test_each_file_of_a_checkpoint_counts(killed: Killed, tmp_path: Path, what: str) -> None:
     (newest,) = killed.folder.glob(".checkpoints/*/checkpoint-6")
@@ -95,9 +104,7 @@ def test_each_file_of_a_checkpoint_counts(killed: Killed, tmp_path: Path, what: 
     assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"} <= {*names}
     assert {"trainer_state.json", "budget.json", "complete"} <= {*names}
     for name in names:
-        errors = killed.damaged(
-            tmp_path / name, lambda runs, name=name: DAMAGE[what](runs / "checkpoint-6" / name)
-        )
+        errors = killed.damaged(tmp_path / name, damage_to(f"checkpoint-6/{name}", what))
         (line,) = [line for line in errors.splitlines() if "passed over" in line]
         assert "checkpoint-6 is passed over: " in line
         assert name in line or (name, what) == ("complete", "deleted"), line
@@ -149,9 +156,8 @@ def test_a_best_checkpoint_that_was_damaged_is_not_forgotten(
 ) -> None:
     best = best_of(selecting.folder)
     assert best < 6
-    errors = selecting.damaged(
-        tmp_path / "run", lambda runs: DAMAGE[what](runs / f"checkpoint-{best}/model.safetensors")
-    )
+    act = damage_to(f"checkpoint-{best}/model.safetensors", what)
+    errors = selecting.damaged(tmp_path / "run", act)
     assert f"checkpoint-6 is passed over: of the best one until then, checkpoint-{best}" in errors
 
 
@@ -169,18 +175,21 @@ def test_the_best_checkpoint_is_found_where_the_project_was_moved(
 
 def test_two_processes_take_up_the_same_checkpoint(prepared: Path, tmp_path: Path) -> None:
     """The newest lacks what the second of them wrote, and the first finds all that it needs."""
-    whole, folder = (copy(prepared, tmp_path / name) for name in ("whole", "killed"))
+    whole, folder = (copy(prepared, tmp_path / name, epochs=4) for name in ("whole", "killed"))
     finish(whole, *torchrun(whole, 2))
-    process = start(folder, *torchrun(folder, 2))
-    while process.poll() is None and not list(folder.glob(".checkpoints/*/checkpoint-4/complete")):
-        time.sleep(0.001)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    (lost,) = folder.glob(".checkpoints/*/checkpoint-4/rng_state_1.pth")
-    lost.unlink()
+    kill_all(
+        folder,
+        *torchrun(folder, 2),
+        ready=lambda: any(folder.glob(".checkpoints/*/checkpoint-4/complete")),
+    )
+    (runs,) = folder.glob(".checkpoints/*/")
+    newest = latest(runs)
+    assert newest
+    (newest / "rng_state_1.pth").unlink()
+    before = latest(runs)
+    assert before
     errors = finish(folder, *torchrun(folder, 2))
-    assert errors.count("checkpoint-4 is passed over: its rng_state_1.pth is not there") == 1
-    assert errors.count("goes on from its checkpoint-2") == 1
+    assert errors.count(f"{newest.name} is passed over: its rng_state_1.pth is not there") == 1
+    assert errors.count(f"goes on from its {before.name}\n") == 1
     assert {file.name for file in (folder / "ranks").iterdir()} == {"train-0", "train-1"}
     assert results(folder) == results(whole)

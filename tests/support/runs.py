@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from reward.harness.params import load_params
@@ -118,6 +119,25 @@ def kill(folder: Path, ready: Callable[[], bool]) -> None:
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
+    assert not (folder / "data/model").exists()
+
+
+def kill_all(folder: Path, *launcher: str, ready: Callable[[], bool]) -> None:
+    """Start the stage by a launcher, and kill that with its processes as soon as it is `ready`."""
+    process = start(folder, *launcher)
+    while process.poll() is None and not ready():
+        time.sleep(0.005)
+    everyone = [psutil.Process(process.pid)]
+    everyone += everyone[0].children(recursive=True)
+    assert len(everyone) >= 3
+    for one in everyone:
+        one.suspend()  # so that none sees another end, and says so
+    for one in everyone:
+        one.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    _, alive = psutil.wait_procs(everyone, timeout=30)
+    assert not alive
     assert not (folder / "data/model").exists()
 
 

@@ -161,13 +161,21 @@ def test_the_newest_that_is_complete_is_taken_up(
 
 
 FILES = ("model.safetensors", "shards/.metadata", STATE, BUDGET)
-DAMAGE: dict[str, Callable[[Path], object]] = {
-    "is not there": Path.unlink,
-    "bytes in place of": lambda file: file.write_bytes(file.read_bytes()[:-1]),
-    "has other bytes": lambda file: file.write_bytes(
-        bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:]
+
+
+def replaced_by_a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "deleted": (Path.unlink, "is not there"),
+    "a folder": (replaced_by_a_folder, "is not there"),
+    "cut": (lambda file: file.write_bytes(file.read_bytes()[:-1]), "bytes in place of"),
+    "overwritten": (
+        lambda file: file.write_bytes(b"x" * file.stat().st_size),
+        "has other bytes than were written",
     ),
-    "is not there ": lambda file: (file.unlink(), file.mkdir()),
 }
 
 
@@ -178,11 +186,12 @@ def test_one_that_was_damaged_is_passed_over_by_name(
 ) -> None:
     for step in (4, 8):
         make_checkpoint(tmp_path, step)
-    DAMAGE[what](tmp_path / "checkpoint-8" / file)
+    act, sentence = DAMAGE[what]
+    act(tmp_path / "checkpoint-8" / file)
     assert latest(tmp_path) == tmp_path / "checkpoint-4"
     (line,) = caplog.messages
     assert line.startswith(f"{tmp_path}/checkpoint-8 is passed over: its {file} ")
-    assert what.strip() in line
+    assert sentence in line
 
 
 def test_every_bit_of_the_list_counts(tmp_path: Path) -> None:

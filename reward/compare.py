@@ -4,10 +4,11 @@ Reads both revisions' scores of the validation pairs, matches them pair by pair 
 difference. A revision is a branch, tag, commit or experiment name, or `workspace`.
 """
 
+from reward.harness.endings import ends_in_a_sentence
+
 import argparse
 import io
 import json
-import sys
 from typing import Any
 
 import dvc.api
@@ -27,7 +28,12 @@ COLUMNS = [Score.PAIR_ID, Score.CHOSEN_SCORE, Score.REJECTED_SCORE]
 
 
 def main() -> None:
-    """The command line; an InputError ends it with its sentence on stderr and exit status 1."""
+    """The command line."""
+    with ends_in_a_sentence("compare"):
+        print(_compared(_options()))
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m reward.compare",
         description=__doc__,
@@ -48,13 +54,13 @@ def main() -> None:
         parser.error(
             "--confidence is between 0 and 1, --resamples at least 1, --top and --seed at least 0"
         )
-    try:
-        a = read_scores(options.rev_a, options.scores)
-        b = read_scores(options.rev_b, options.scores)
-        pair_ids, margin_a, margin_b = match(a, b, intersection=options.intersection)
-    except InputError as error:
-        print(f"compare: {error}", file=sys.stderr)
-        sys.exit(1)
+    return options
+
+
+def _compared(options: argparse.Namespace) -> str:
+    a = read_scores(options.rev_a, options.scores)
+    b = read_scores(options.rev_b, options.scores)
+    pair_ids, margin_a, margin_b = match(a, b, intersection=options.intersection)
     difference = compare(
         pair_ids,
         margin_a,
@@ -65,7 +71,7 @@ def main() -> None:
         top=options.top,
     )
     result = {"rev_a": options.rev_a, "rev_b": options.rev_b, **difference}
-    print(json.dumps(result, indent=2, allow_nan=False) if options.json else describe(result))
+    return json.dumps(result, indent=2, allow_nan=False) if options.json else describe(result)
 
 
 def read_scores(rev: str, path: str) -> pa.Table:

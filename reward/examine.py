@@ -5,6 +5,8 @@ whatever params.yaml has. A near duplicate here is a prompt that is nearly anoth
 dataset; the stage split counts those that it puts on different sides.
 """
 
+from reward.harness.endings import ends_in_a_sentence
+
 import argparse
 import sys
 import tempfile
@@ -36,12 +38,9 @@ WIDTH = 100  # characters shown of a text
 
 def main() -> None:
     """Examine the dataset that the command line names; exit status 1 where it cannot be read."""
-    try:
+    with ends_in_a_sentence("examine"):
         for line in report(parse_arguments()):
             print(line)
-    except InputError as error:
-        print(f"examine: {error}", file=sys.stderr)
-        sys.exit(1)
 
 
 def parse_arguments() -> Dataset:

@@ -3,17 +3,25 @@
 The folder is then ready for `hf upload USER/NAME FOLDER`; nothing is sent from here.
 """
 
+from reward.harness.endings import ends_in_a_sentence
+
 import argparse
 import shutil
-import sys
 from pathlib import Path
 
 from reward.harness.errors import InputError
-from reward.harness.files import dvc_hash, replacing
+from reward.harness.files import check_output, dvc_hash, replacing
 
 
 def main() -> None:
-    """The command line; an InputError ends it with its sentence on stderr and exit status 1."""
+    """The command line."""
+    with ends_in_a_sentence("publish"):
+        options = _options()
+        publish(options.folder, options.model, options.card)
+        print(f"{options.folder} is ready: hf upload USER/NAME {options.folder}")
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m reward.publish",
         description=__doc__,
@@ -24,13 +32,7 @@ def main() -> None:
     parser.add_argument(
         "--card", type=Path, default=Path("data/model_card.md"), help="what report wrote"
     )
-    options = parser.parse_args()
-    try:
-        publish(options.folder, options.model, options.card)
-    except InputError as error:
-        print(f"publish: {error}", file=sys.stderr)
-        sys.exit(1)
-    print(f"{options.folder} is ready: hf upload USER/NAME {options.folder}")
+    return parser.parse_args()
 
 
 def publish(folder: Path, model: Path, card: Path) -> None:
@@ -44,6 +46,9 @@ def publish(folder: Path, model: Path, card: Path) -> None:
             raise InputError(f"{path} is missing, which the stage {stage} writes: run `dvc repro`.")
     if dvc_hash(model) not in card.read_text(encoding="utf-8"):
         raise InputError(f"{card} describes another model than {model} holds: run `dvc repro`.")
+    check_output(folder)
+    if folder.resolve().is_relative_to(model.resolve()):
+        raise InputError(f"{folder} is in {model}, which is copied: name a folder elsewhere.")
     if folder.exists():
         raise InputError(f"{folder} is there already: name a new folder, or remove it first.")
     with replacing(folder) as partial:

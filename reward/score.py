@@ -14,10 +14,11 @@ the files are read and written by this process. What a lost worker had is scored
 Exit status: 0 where every row was scored, 1 where some were not, 2 where none was.
 """
 
+from reward.harness.endings import ends_in_a_sentence
+
 import argparse
 import gzip
 import json
-import signal
 import sys
 import zlib
 from collections import deque
@@ -32,10 +33,10 @@ from tqdm import tqdm
 
 from reward.harness.engine import workers
 from reward.harness.errors import InputError
-from reward.harness.files import replacing
+from reward.harness.files import check_output, is_same_file, replacing
 from reward.harness.tables import parquet_writer
 from reward.pairs.preference import UnusableError
-from reward.pairs.rows import Row
+from reward.pairs.rows import Row, lines_of
 from reward.serving.batch import (
     CHUNK_ROWS,
     BatchScorer,
@@ -53,8 +54,14 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """The command line; an InputError ends it with its sentence on stderr and exit status 2."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends this as it ends any filter
+    """The command line."""
+    with ends_in_a_sentence("score", status=2):
+        read, written = _score(_options())
+        print(f"score: {read:,} rows, {written:,} scored", file=sys.stderr)
+    sys.exit(0 if read == written > 0 else 1 if written else 2)
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m reward.score",
         description=__doc__,
@@ -78,23 +85,16 @@ def main() -> None:
     add.add_argument(
         "--worker-cpus", type=int, default=1, help="CPUs and threads of each; 1 if left out"
     )
-    options = parser.parse_args()
-    try:
-        _check(options)
-        if options.shards:
-            read, written = _score_shards(options)
-        else:
-            settings = {name: getattr(options, name) for name in ("max_length", "prompt_floor")}
-            read, written = _score_files(options, open_in_worker(options.model, **settings))
-    except InputError as error:
-        print(f"score: {error}", file=sys.stderr)
-        sys.exit(2)
-    except PermissionError as error:
-        sentence = f"{error.filename} may not be opened: change that or name another place."
-        print(f"score: {sentence}", file=sys.stderr)
-        sys.exit(2)
-    print(f"score: {read:,} rows, {written:,} scored", file=sys.stderr)
-    sys.exit(0 if read == written > 0 else 1 if written else 2)
+    return parser.parse_args()
+
+
+def _score(options: argparse.Namespace) -> tuple[int, int]:
+    """Score what the command line names; returns how many rows were read and how many scored."""
+    _check(options)
+    if options.shards:
+        return _score_shards(options)
+    settings = {name: getattr(options, name) for name in ("max_length", "prompt_floor")}
+    return _score_files(options, open_in_worker(options.model, **settings))
 
 
 def score(
@@ -168,6 +168,11 @@ def _check_files(options: argparse.Namespace) -> None:
         raise InputError(f"{options.input} is no file: name one, or give the rows on stdin.")
     if options.output and options.output.is_dir():
         raise InputError(f"{options.output} is a folder: name a file in it.")
+    source = options.input or Path("/dev/stdin")  # both may be files as well
+    if options.output:
+        check_output(options.output, source)
+    elif is_same_file(Path("/dev/stdout"), source):
+        raise InputError(f"stdout is the input as well ({source}): send the rows elsewhere.")
 
 
 def _score_shards(options: argparse.Namespace) -> tuple[int, int]:
@@ -184,7 +189,6 @@ def _score_shards(options: argparse.Namespace) -> tuple[int, int]:
 
 
 def _score_files(options: argparse.Namespace, model: "RewardModel") -> tuple[int, int]:
-    """Score what the command line names; returns how many rows were read and how many scored."""
     with replacing(options.output) if options.output else nullcontext() as partial:
         if partial and _is_parquet(options.output):
             return _score_parquet(model, options.input, partial, options.normalise)
@@ -219,10 +223,10 @@ def _score_lines(
     numbers = deque[int]()  # of the lines that are read and not scored yet
 
     def rows() -> Iterator[Row | UnusableError]:
-        for number, line in enumerate(source, 1):
-            if line.strip():
+        for number, line in enumerate(lines_of(source), 1):
+            if line is None or line.strip():
                 numbers.append(number)
-                yield _object(line)
+                yield UnusableError("too_long") if line is None else _object(line)
 
     read = written = 0
     for scored in score(model, rows(), normalise=normalise, progress=True):

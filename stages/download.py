@@ -1,12 +1,13 @@
 """download: fetch pairs and backbone, keep the valid pairs, record where everything came from."""
 
+from reward.harness.stage import run
+
 import sys
 from pathlib import Path
 from typing import Any
 
 from reward.harness.files import replacing, write_json
 from reward.harness.params import Params, pick
-from reward.harness.stage import run
 from reward.pairs.intake import Download, Intake, write_pairs
 from reward.pairs.rows import Tolerance
 from reward.pairs.tally import Tally

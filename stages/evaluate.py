@@ -1,5 +1,7 @@
 """Score every pair that was held out, once, and measure how good the model is."""
 
+from reward.harness.stage import run
+
 from collections.abc import Mapping
 from itertools import accumulate, chain
 from pathlib import Path
@@ -15,10 +17,9 @@ from reward.evaluation import figures
 from reward.evaluation.bag_of_words import bag_of_words
 from reward.evaluation.metrics import headline, measure, summary
 from reward.evaluation.scores import Array, Scored, score_table
-from reward.harness.files import replacing, write_json
+from reward.harness.files import check_output, replacing, write_json
 from reward.harness.params import Params
 from reward.harness.results import write_metrics, write_plot
-from reward.harness.stage import run
 from reward.harness.tables import parquet_writer, read_batches, read_table
 from reward.scoring.devices import TokenBudget, best_device, keep_freed_memory
 from reward.scoring.groups import read_groups
@@ -83,6 +84,8 @@ def evaluate(
 
     Raises InputError where a score is not finite and where another process is lost.
     """
+    for output in (scores, metrics, groups, reliability, margins, accuracy_by_gap, reward_length):
+        check_output(output)
     keep_freed_memory()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

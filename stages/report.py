@@ -1,5 +1,7 @@
 """report: the evidence of one run as a page for people, and the card of its model."""
 
+from reward.harness.stage import run
+
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,6 @@ import pyarrow.csv
 from reward.harness.errors import InputError
 from reward.harness.files import dvc_hash, read_json, replacing
 from reward.harness.params import Params, Seed
-from reward.harness.stage import run
 from reward.report.card import model_card
 from reward.report.page import render
 from reward.report.plots import Plot

@@ -1,5 +1,7 @@
 """split: hold out whole prompts for validation, the same ones whatever the order of the rows."""
 
+from reward.harness.stage import run
+
 import sys
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -16,7 +18,6 @@ from tqdm import tqdm
 from reward.harness.errors import InputError
 from reward.harness.files import replacing, write_json
 from reward.harness.params import Params, Seed
-from reward.harness.stage import run
 from reward.harness.tables import parquet_writer, read_batches
 from reward.pairs.near_duplicates import Index, Signatures, signatures
 from reward.pairs.partitions import partitioned

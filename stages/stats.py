@@ -1,5 +1,7 @@
 """stats: count the pairs and measure how long they are and what truncation does to them."""
 
+from reward.harness.stage import run
+
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,6 @@ from pydantic import Field
 from reward.harness.files import read_json, write_json
 from reward.harness.params import Params
 from reward.harness.results import write_metrics, write_plot
-from reward.harness.stage import run
 from reward.harness.tables import read_batches, read_schema
 from reward.tokens.lengths import Counts, LengthCounts, measure_tokens
 from reward.tokens.records import TokenSettings

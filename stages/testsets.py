@@ -1,5 +1,7 @@
 """testsets: check and tokenise further test sets, count their overlap with the training data."""
 
+from reward.harness.stage import run
+
 import sys
 from collections import Counter
 from pathlib import Path
@@ -11,14 +13,13 @@ from pydantic import Field
 from reward.harness.errors import InputError
 from reward.harness.files import replacing, write_json
 from reward.harness.params import Params
-from reward.harness.stage import run
 from reward.pairs.intake import Download, Intake, write_pairs
 from reward.pairs.preference import prompt_keys
 from reward.pairs.rows import Tolerance
 from reward.sources.catalogue import Dataset
 from reward.tokens.encoder import Encoder, check_length
 from reward.tokens.records import TokenSettings
-from reward.tokens.tokenization import Tokenize, write_tokens
+from reward.tokens.tokenization import MaxLength, Tokenize, write_tokens
 
 Name = Annotated[str, Field(pattern="^[a-z0-9_-]+$")]  # of a metric and of a file
 
@@ -26,8 +27,7 @@ Name = Annotated[str, Field(pattern="^[a-z0-9_-]+$")]  # of a metric and of a fi
 class TestsetsParams(Params):
     """What testsets reads from params.yaml."""
 
-    max_length: int = Field(ge=2)
-    """Tokens of prompt and response together."""
+    max_length: MaxLength
     tokenize: Tokenize
     download: Download
     """Its rules say here, too, which rows give a pair."""

@@ -1,24 +1,22 @@
 """tokenize: turn every pair into token ids and truncate them so that its sides still differ."""
 
+from reward.harness.stage import run
+
 import os
 from pathlib import Path
-
-from pydantic import Field
 
 from reward.harness.engine import workers
 from reward.harness.files import replacing
 from reward.harness.params import Params
-from reward.harness.stage import run
 from reward.tokens.encoder import Encoder, check_length
 from reward.tokens.records import TokenSettings
-from reward.tokens.tokenization import Tokenize, write_tokens
+from reward.tokens.tokenization import MaxLength, Tokenize, write_tokens
 
 
 class TokenizeParams(Params):
     """What tokenize reads from params.yaml."""
 
-    max_length: int = Field(ge=2)
-    """Tokens of prompt and response together."""
+    max_length: MaxLength
     tokenize: Tokenize
 
 

@@ -1,5 +1,7 @@
 """Fit the reward model to the training pairs."""
 
+from reward.harness.stage import run
+
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -12,10 +14,9 @@ from datasets import Dataset
 from transformers import EarlyStoppingCallback
 from transformers import logging as transformers_logging
 
-from reward.harness.files import replacing
+from reward.harness.files import check_output, replacing
 from reward.harness.params import Params, Seed, pick
 from reward.harness.results import write_metrics
-from reward.harness.stage import run
 from reward.harness.tables import read_table
 from reward.scoring.devices import best_device, precision
 from reward.scoring.groups import read_groups, read_rating_gaps
@@ -56,6 +57,8 @@ def train(
     finite, where one pair does not fit into memory, where another run of the same values goes on
     and where another process is lost; no model is left then.
     """
+    for output in (model, metrics, curve):
+        check_output(output)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     device = best_device()
@@ -146,4 +149,4 @@ def _train(
 
 
 if __name__ == "__main__":
-    run(train, TrainParams)
+    run(train, TrainParams, again="run it again, it goes on from its last checkpoint")

@@ -1,30 +1,180 @@
 """Files: written whole or not at all, removed, and known again by their hashes."""
 
+import errno
+import fcntl
 import hashlib
 import json
+import os
+import re
 import shutil
+import stat
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from reward.harness.errors import InputError
+from reward.harness.swap import swap
+
+OLD = ".old"  # ends the name of what was there before, on its way out
+# Of file systems without locks, and EBADF of NFS, where a folder cannot be locked.
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)
+NO_SYNC = (errno.EINVAL, errno.ENOTSUP)  # of file systems that cannot sync a folder
+# Where something is in the way that a rename does not replace: a folder, or a file for a folder.
+IN_THE_WAY = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
+
+
+def check_output(path: Path, *inputs: Path) -> None:
+    """Raise InputError where an output may not be put in the place of what is there.
+
+    That is a symbolic link, a device or a pipe, and whatever is one of the `inputs` as well.
+    """
+    if path.is_symlink():
+        raise InputError(
+            f"{path} is a symbolic link, and an output takes its place: name {path.resolve()}, or "
+            f"remove the link."
+        )
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path} is neither a file nor a folder: name another output.")
+    if any(is_same_file(path, one) for one in inputs):
+        raise InputError(f"{path} is the input as well: name another output.")
+
+
+def is_same_file(first: Path, second: Path) -> bool:
+    """Whether two paths lead to one file, however they are called."""
+    return first.is_file() and second.is_file() and first.samefile(second)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write an output so that it is there whole or not at all.
+    """Write an output so that it is there whole or not at all, for readers and after a power cut.
 
-    Yields a sibling path to write a file or a folder to; it takes the place of `path` only when
-    the block ends without an exception, and is removed otherwise.
+    Yields a path of the same name, in a folder of this run beside it, to write a file or a folder
+    to. When the block ends without an exception, it gets the permissions that the umask leaves, is
+    brought to the disk and takes the place of `path` in one step (in two on a file system that
+    cannot swap folders). What a killed run has left beside `path` is removed first; two runs do not
+    touch each other's, and the one that ends last stays.
+
+    Raises InputError where `path` may not be replaced (see check_output).
     """
+    check_output(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    remove(partial)
+    _sweep(path)
+    with _own_folder(path) as folder:
+        partial = folder / path.name
+        try:
+            yield partial
+            _settle(partial)
+            _put(partial, path)
+            _sync(path.parent)
+        except Exception as error:
+            error.add_note(str(path))  # what errors of the system do not tell
+            raise
+
+
+@contextmanager
+def _own_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, locked while this run writes to it, and gone after the block."""
+    folder, lock = _new_folder(path)
     try:
-        yield partial
-        remove(path)
-        partial.replace(path)
+        yield folder
     finally:
-        remove(partial)
+        remove(folder)
+        if lock is not None:
+            os.close(lock)
+
+
+def _new_folder(path: Path) -> tuple[Path, int | None]:
+    while True:
+        try:
+            name = tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        except OSError as error:
+            error.filename = str(path)
+            raise
+        try:
+            return Path(name), _lock(Path(name))
+        except (BlockingIOError, FileNotFoundError):
+            continue  # another run has just taken it for one that was left
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            return Path(name), None
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed runs have left; of a swap that was cut off, the old output comes back."""
+    left = re.compile(rf"\.{re.escape(path.name)}\.\w{{8}}\.partial")
+    for folder in [one for one in path.parent.iterdir() if left.fullmatch(one.name)]:
+        with suppress(OSError):  # one that another run is writing to stays, or another user's
+            lock = _lock(folder)
+            try:
+                old = folder / f"{path.name}{OLD}"
+                if old.exists() and not path.exists():
+                    old.rename(path)
+                remove(folder)
+            finally:
+                os.close(lock)
+
+
+def _lock(folder: Path) -> int:
+    """A descriptor by which this run alone has locked a folder, until it closes it.
+
+    Raises BlockingIOError where another run has, and FileNotFoundError where the folder is gone.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder.stat()  # it may have been removed since it was opened
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _settle(path: Path) -> None:
+    """Give a file, or a folder with all it holds, the usual permissions, and bring it to the disk.
+
+    Some libraries give their files others, whatever the umask.
+    """
+    mask = os.umask(0o077)  # can only be read by setting it
+    os.umask(mask)
+    for one in (*(path.rglob("*") if path.is_dir() else ()), path):
+        if not one.is_symlink():
+            mode = one.stat().st_mode
+            # A folder that gives its group to all that comes into it goes on doing so.
+            usual = 0o777 | mode & stat.S_ISGID if stat.S_ISDIR(mode) else 0o666
+            one.chmod(usual & ~mask)
+            _sync(one)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _put(new: Path, path: Path) -> None:
+    """Let a file or folder take a place in which there may be another."""
+    try:
+        new.replace(path)
+        return
+    except OSError as error:
+        if error.errno not in IN_THE_WAY:
+            raise
+    if not swap(new, path):
+        old = new.with_name(f"{new.name}{OLD}")
+        path.rename(old)
+        try:
+            new.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
 
 
 def remove(path: Path) -> None:

@@ -14,6 +14,9 @@ import pyarrow as pa
 from reward.harness.tables import read_batches
 
 BATCH_ROWS = 4096  # of a file, in memory at once
+# No scale in use has more. Sums over all pairs, and gaps in float32 as the losses have them, then
+# stay far from infinity.
+MOST_RATING = 1e12
 
 SCHEMA = pa.schema(
     [
@@ -75,7 +78,9 @@ class Preference:
 
 
 def rating(value: object) -> float | None:
-    """A rating as a number, None for none (or NaN). Raises UnusableError for anything else."""
+    """A rating as a number, None for none (or NaN). Raises UnusableError for anything else, and for
+    one beyond MOST_RATING on either side of 0.
+    """
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -86,6 +91,8 @@ def rating(value: object) -> float | None:
         number = math.inf
     if math.isinf(number):
         raise UnusableError("rating_not_a_number")
+    if abs(number) > MOST_RATING:
+        raise UnusableError("rating_too_large")
     return None if math.isnan(number) else number
 
 

@@ -145,7 +145,10 @@ def mean_rating(row: Row, weights: dict[str, float]) -> float:
         if value is None:
             raise UnusableError("missing_rating")
         total += weight * value
-    return round(total / sum(weights.values()), 9)
+    mean = rating(round(total / sum(weights.values()), 9))
+    if mean is None:  # infinities of both signs, of weights beyond all measure
+        raise UnusableError("rating_too_large")
+    return mean
 
 
 def comparisons(group: Sequence[Response], which: str) -> Iterator[Candidate]:

@@ -22,6 +22,10 @@ NumberedRow = tuple[int, Row | str]
 BATCH_ROWS = 4096
 """Rows held in memory at once; a few kilobytes each."""
 
+LINE_BYTES = 64 * 2**20
+"""Of a line of JSON at most, read before it is known to be longer; a few megabytes of .gz can hold
+one that no memory does."""
+
 
 @dataclass
 class Tolerance:
@@ -37,7 +41,8 @@ def read_rows(files: Mapping[str, Path], tolerance: Tolerance) -> Iterator[list[
     a row of Parquet has its place, from 1. Each further file goes on from the last row's number.
 
     `files` maps the name for error messages to the place on this machine. "broken_text" is a row of
-    a Parquet file that is not UTF-8, "unreadable" a line that is not UTF-8 or no JSON object.
+    a Parquet file that is not UTF-8, "unreadable" a line that is not UTF-8, no JSON object, or
+    longer than LINE_BYTES.
     Raises InputError naming file and line where a file cannot be read, or where more lines than
     `tolerance` allows cannot.
     """
@@ -67,12 +72,14 @@ def _json_rows(name: str, path: Path, tolerance: Tolerance) -> Iterator[Numbered
     number = 0
     try:
         with _open(name, path) as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(lines_of(file), 1):
                 try:
+                    if line is None:
+                        raise OverflowError
                     text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                     if text.strip():
                         yield number, _object(text)
-                except (ValueError, RecursionError) as error:
+                except (ValueError, RecursionError, OverflowError) as error:
                     if tolerance.left == 0:
                         raise InputError(_unreadable(name, number, error)) from None
                     tolerance.left -= 1
@@ -83,9 +90,22 @@ def _json_rows(name: str, path: Path, tolerance: Tolerance) -> Iterator[Numbered
         ) from None
 
 
+def lines_of(file: BinaryIO) -> Iterator[bytes | None]:
+    """The lines of a file; None in the place of one that is longer than LINE_BYTES."""
+    while line := file.readline(LINE_BYTES + 1):
+        if len(line) <= LINE_BYTES:
+            yield line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = file.readline(LINE_BYTES)
+        yield None
+
+
 def _unreadable(name: str, number: int, error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         problem, cure = "is not UTF-8", "save the file in that encoding"
+    elif isinstance(error, OverflowError):
+        problem, cure = f"has more than {LINE_BYTES:,} bytes", "shorten or remove it"
     else:
         problem = f"is not a JSON object ({error})"
         cure = "correct or remove it, each line must hold one object"
@@ -108,6 +128,8 @@ def _parquet_rows(name: str, path: Path) -> Iterator[Row | str]:
         with open_parquet(path) as file:
             for batch in file.iter_batches(BATCH_ROWS):
                 yield from rows_of(batch)
+    except MemoryError:  # of which Arrow has a kind of its own
+        raise
     except (pa.ArrowException, OSError) as error:
         reason = first_line(error)
         raise InputError(

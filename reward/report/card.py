@@ -1,12 +1,15 @@
 """The model card: what a model is, how good, made from what and how, in the form the hub reads."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from markupsafe import Markup
 
+from reward.harness.errors import printable
 from reward.report.provenance import Provenance, leaves
 from reward.report.verdicts import Evidence
 from reward.scoring.settings import RewardSettings
@@ -18,6 +21,12 @@ METRICS = {
     "brier": ("brier_score", "Brier score"),
     "calibration_error": ("expected_calibration_error", "Expected calibration error"),
 }
+
+# What Markdown may take for more than text, wherever in a line it stands (an underscore not within a
+# word). A backslash makes it text.
+MARKS = re.compile(r"[\\`*\[\]|#!~]|(?<![^\W_])_|_(?![^\W_])")
+# What HTML, mathematics, mentions and bare addresses begin with, which know no backslash.
+BEGINNINGS = re.compile(r"[<>&$@]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 
 WITHOUT_EFFECT = {"evaluate", "testsets"}  # on the model
 
@@ -52,9 +61,10 @@ def model_card(
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 Markdown; no text of the data is in it but names
+        autoescape=False,  # noqa: S701 that would be for HTML; `finalize` is for Markdown
+        finalize=_text,
     )
-    environment.filters["inline"] = _inline
+    environment.filters["code"] = _code
     trained_by = {key: parameters[key] for key in parameters if key not in WITHOUT_EFFECT}
     body = environment.from_string(template.read_text(encoding="utf-8")).render(
         name=name,
@@ -113,6 +123,19 @@ def _accuracies(measured: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any
     ]
 
 
-def _inline(name: str) -> str:
-    """A name for a span of code: a repository's files may call a split as they like."""
-    return " ".join(name.replace("`", "'").split())
+def _text(value: Any) -> str:
+    """A value as text of the card, whatever marks are in it."""
+    if isinstance(value, Markup):
+        return value
+    text = MARKS.sub(r"\\\g<0>", _line(str(value)))
+    return BEGINNINGS.sub(lambda found: f"&#{ord(found[0])};", text)
+
+
+def _code(name: str) -> Markup:
+    """A name as a span of code, in which nothing but the backtick has a meaning."""
+    return Markup(f"`{_line(name).replace('`', chr(39)) or ' '}`")  # noqa: S704 not HTML
+
+
+def _line(text: str) -> str:
+    """A text in one line, without anything that cannot be seen."""
+    return printable(" ".join(text.split()))

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from reward.harness.engine import InOrder
 from reward.harness.errors import InputError, first_line
-from reward.harness.files import replacing
+from reward.harness.files import check_output, replacing
 from reward.harness.tables import open_parquet, parquet_writer
 from reward.serving.batch import CHUNK_ROWS, REASON, BatchScorer, scored_schema
 
@@ -53,6 +53,8 @@ def find_shards(source: Path, output: Path) -> list[Path]:
         raise InputError(f"{output} is a file: name a folder for the output.")
     if output.resolve() in {shard.resolve().parent for shard in found}:
         raise InputError(f"{output} holds the files to be scored: name another folder.")
+    for shard in found:
+        check_output(output / shard.name, *found)
     return found
 
 
@@ -99,6 +101,8 @@ def batches_of(path: Path, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
     """The batches of an open Parquet file; InputError naming it where its content is broken."""
     try:
         yield from file.iter_batches(CHUNK_ROWS)
+    except MemoryError:  # of which Arrow has a kind of its own
+        raise
     except (pa.ArrowException, OSError) as error:
         reason = first_line(error)
         raise InputError(f"{path} cannot be read to its end ({reason}): write it again.") from None

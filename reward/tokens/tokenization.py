@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,10 @@ from reward.tokens.records import TOKENS, TokenSettings
 from reward.tokens.truncation import truncate
 
 BATCH_ROWS = 1024  # pairs in memory at once, and in a row group of the output
+
+# Tokens of prompt and response together. Chat templates take their part of them: Llama 3's takes 11
+# for a question and its answer, so with less than this no word of either would be left.
+MaxLength = Annotated[int, Field(ge=16)]
 
 
 class Tokenize(Params):

@@ -85,6 +85,13 @@ def test_rating_that_is_no_number(value: object) -> None:
         rating(value)
 
 
+@pytest.mark.parametrize("value", [1.1e12, -(10**13), 1e308, -1.7e308])
+def test_a_rating_that_sums_would_overflow_with(value: object) -> None:
+    assert rating(1e12) == 1e12
+    with pytest.raises(UnusableError, match="rating_too_large"):
+        rating(value)
+
+
 def test_prompt_key_ignores_case_and_white_space() -> None:
     assert prompt_key([("user", "  Straße\n\tNORTH ")]) == prompt_key([("user", "STRASSE north")])
     assert json.loads(prompt_key([("user", "A  b")])) == [["user", "a b"]]

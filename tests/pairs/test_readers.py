@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from reward.pairs.preference import Message, Preference
+from reward.pairs.preference import Message, Preference, UnusableError
+from reward.pairs.readers import mean_rating
 from reward.pairs.rows import Row
 from tests.support.candidates import FIXTURES, assistant, pairs, read, reasons, user
 
@@ -180,6 +181,24 @@ def test_what_gives_no_pair_of_a_list_has_a_reason(tmp_path: Path) -> None:
         "single_response": 1,
         "tie": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("weights", "reason"),
+    [
+        ({"a": 1e-300, "b": 0}, None),
+        ({"a": 1e13, "b": -0.99999e13}, "rating_too_large"),
+        ({"a": 1e308, "b": 1e308}, "rating_too_large"),
+        ({"a": 1.7e308, "b": -1e308}, "rating_not_a_number"),
+    ],
+)
+def test_a_mean_that_overflows_is_no_rating(weights: dict[str, float], reason: str | None) -> None:
+    row: Row = {"a": 1e12, "b": -1e12 if weights["b"] < 0 else 5}
+    if reason is None:
+        assert mean_rating(row, weights) == 1e12
+    else:
+        with pytest.raises(UnusableError, match=reason):
+            mean_rating(row, weights)
 
 
 # strength

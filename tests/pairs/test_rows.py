@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +133,69 @@ def test_the_tolerance_is_for_all_files_together(tmp_path: Path) -> None:
     assert sum(map(len, read_rows(files, Tolerance(4)))) == 10
     with pytest.raises(InputError, match=r"Line 4 of b\.jsonl"):
         list(read_rows(files, Tolerance(3)))
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n", b"\n" + GOOD])
+def test_a_line_may_be_as_long_as_is_read_and_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: bytes
+) -> None:
+    monkeypatch.setattr(rows, "LINE_BYTES", 100)
+    path = tmp_path / "a.jsonl"
+    longest = b'{"a": "' + b"x" * 90 + b'"}\n'
+    assert len(longest) == 100
+    path.write_bytes(longest + GOOD)
+    assert read(path) == [{"a": "x" * 90}, {"a": 1}]
+    for length in (101, 150, 200, 201, 1000):
+        path.write_bytes(GOOD + b"x" * length + ending)
+        rest = [{"a": 1}] if GOOD in ending else []
+        assert read(path, tolerated=1) == [{"a": 1}, "unreadable", *rest]
+        with pytest.raises(
+            InputError,
+            match=r"^Line 2 of a\.jsonl has more than 100 bytes: shorten or remove it, or raise d",
+        ):
+            read(path)
+
+
+READS = """
+import resource, sys
+from pathlib import Path
+from reward.pairs.rows import Tolerance, read_rows
+
+def most():
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return size if sys.platform == "darwin" else size * 1024
+
+path, before = Path(sys.argv[1]), most()
+print([row for batch in read_rows({path.name: path}, Tolerance(1)) for _, row in batch])
+print(most() - before)
+"""
+
+
+def test_a_line_of_gigabytes_in_a_small_file_does_not_fill_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    length = 500 * 2**20
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(GOOD + b'{"a": "')
+        for _ in range(length // 2**20):
+            file.write(b"x" * 2**20)
+        file.write(b'"}\n' + GOOD)
+    assert path.stat().st_size < length / 100
+    done = subprocess.run(
+        [sys.executable, "-c", READS, str(path)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    read_as, growth = done.stdout.splitlines()
+    assert read_as == "[{'a': 1}, 'unreadable', {'a': 1}]"
+    assert int(growth) < 4 * rows.LINE_BYTES < length
+
+
+def test_an_answer_of_ten_megabytes_is_read(tmp_path: Path) -> None:
+    text = "ä" * 5_000_000
+    (tmp_path / "a.jsonl").write_text(json.dumps({"a": text}, ensure_ascii=False), "utf-8")
+    assert read(tmp_path / "a.jsonl") == [{"a": text}]
 
 
 def test_an_escaped_lone_surrogate_is_text(tmp_path: Path) -> None:

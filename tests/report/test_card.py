@@ -1,5 +1,7 @@
 """The model card: metadata that the hub reads, evaluate's numbers and nothing invented."""
 
+import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,13 @@ import pytest
 import yaml
 from dvc.repo import Repo
 from huggingface_hub import ModelCard, ModelCardData
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from transformers import AutoTokenizer, pipeline
 
 from reward.evaluation.scores import Scored
-from reward.harness.errors import InputError
+from reward.harness.errors import InputError, printable
 from reward.harness.files import dvc_hash
 from reward.publish import publish
 from reward.report.card import METRICS, model_card
@@ -137,6 +142,80 @@ def test_a_repositorys_names_stay_names() -> None:
     known = provenance("c0ffee")
     known.dataset["sources"]["mine"]["split"] = "x`; [fixed](https://example.org)\n# News"
     assert "split `x'; [fixed](https://example.org) # News`, commit" in text_of(known)
+
+
+HOSTILE = [
+    "](javascript:alert(1))",
+    "[x](https://example.org)",
+    "![x](https://example.org/x.png)",
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "`code` ``more``",
+    "\n---\nlicense: mit\n---\n# News",
+    "a: {b: [",
+    "*bold* _slanted_ __both__ ~~gone~~",
+    "https://example.org www.example.org me@example.org <https://example.org>",
+    "| a | b |\n|---|---|\n| 1 | 2 |",
+    "&lt;b&gt; &amp; $$x$$ {{ 7 * 7 }} {% raw %}",
+    "\ud800 \u202e \x00 \x1b[31m",
+    "# x #",
+    "\\`",
+    "",
+    "None",
+]
+hostile = st.sampled_from(HOSTILE) | st.text(max_size=20)
+SAFE = {"text", "softbreak", "code_inline"}
+
+
+@settings(max_examples=50)
+@given(dataset=hostile, backbone=hostile, source=hostile, value=hostile, commit=st.booleans())
+def test_hostile_names_are_text(
+    dataset: str, backbone: str, source: str, value: str, commit: bool
+) -> None:
+    """Read by the parser of the hub's kind of Markdown: the same headings, links and lists as with
+    harmless names, and the names themselves where they belong.
+    """
+    known, plain = provenance("c0ffee" if commit else None), provenance(None)
+    known.dataset["sources"] = {dataset: known.dataset["sources"]["mine"] | {"source": source}}
+    known.dataset["sources"][dataset]["split"] = value
+    known.backbone["source"] = source
+    known.parameters.update(
+        {"dataset": dataset, "backbone": backbone, f"datasets.{dataset}": value}
+    )
+    text = text_of(known)
+    text.encode()
+    found = ModelCard(text)
+    data = metadata(found)
+    assert data.model_name == f"{backbone}-{dataset}-reward"
+    assert data.get("license") is None
+    assert data.datasets == ([source] if commit else None)
+    markdown = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    blocks = markdown.parse(found.text)
+    expected = markdown.parse(ModelCard(text_of(plain)).text)
+    # One more line in the list of what it was trained by.
+    kinds = [token.type for token in blocks]
+    assert Counter(kinds) - Counter(token.type for token in expected) == Counter(
+        ("list_item_open", "paragraph_open", "inline", "paragraph_close", "list_item_close")
+    )
+    inline = [part for token in blocks for part in token.children or []]
+    assert {part.type for part in inline} <= SAFE
+    title = "".join(part.content for part in blocks[1].children or [])
+    assert title == shown(f"{backbone}-{dataset}-reward")
+    spans = [part.content for part in inline if part.type == "code_inline"]
+    assert shown(source).replace("`", "'") in [*spans, *(span.strip() for span in spans)]
+    assert not re.search(
+        r"https?://|www\.\w|<\w|\w@\w", re.sub("`[^`]*`", "", without_example(found.text))
+    )
+
+
+def shown(name: str) -> str:
+    """A name in one line, what cannot be seen being spelled out."""
+    return printable(" ".join(name.split()))
+
+
+def without_example(text: str) -> str:
+    """The card without its example."""
+    return re.sub("```.*?```", "", text, flags=re.DOTALL)
 
 
 def test_published_folder_holds_all_and_opens(tmp_path: Path) -> None:

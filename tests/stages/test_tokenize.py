@@ -18,6 +18,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from reward.harness.errors import InputError
 from reward.pairs.preference import SCHEMA
 from reward.tokens.records import TOKENS
+from reward.tokens.tokenization import Tokenize
 from stages.tokenize import TokenizeParams, tokenize
 
 ROOT = Path(__file__).parents[2]
@@ -66,8 +67,9 @@ def write_splits(
 
 
 def params(max_length: int, prompt_floor: float = 0.5) -> TokenizeParams:
-    return TokenizeParams.model_validate(
-        {"max_length": max_length, "tokenize": {"prompt_floor": prompt_floor}}
+    """Not validated: what is shorter than params.yaml may have it can be followed by hand."""
+    return TokenizeParams.model_construct(
+        max_length=max_length, tokenize=Tokenize(prompt_floor=prompt_floor)
     )
 
 

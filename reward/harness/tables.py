@@ -86,9 +86,9 @@ def read_schema(path: Path) -> tuple[pa.Schema, int]:
 def _named(path: Path) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError:
-        raise
     except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system's, not that of the content
         raise InputError(
             f"{path} is damaged ({first_line(error)}): `python -m reward.verify` says how to "
             f"restore it."

@@ -34,6 +34,7 @@ from tqdm import tqdm
 from reward.harness.engine import workers
 from reward.harness.errors import InputError
 from reward.harness.files import check_output, is_same_file, replacing
+from reward.harness.lock import changed_since
 from reward.harness.tables import parquet_writer
 from reward.pairs.preference import UnusableError
 from reward.pairs.rows import Row, lines_of
@@ -91,6 +92,8 @@ def _options() -> argparse.Namespace:
 def _score(options: argparse.Namespace) -> tuple[int, int]:
     """Score what the command line names; returns how many rows were read and how many scored."""
     _check(options)
+    if changed := changed_since(options.model):
+        print(f"score: {changed}", file=sys.stderr)
     if options.shards:
         return _score_shards(options)
     settings = {name: getattr(options, name) for name in ("max_length", "prompt_floor")}

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reward.harness.errors import InputError, first_line
+from reward.harness.faults import is_of_the_machine
 
 SEAL = b"SEAL"
 SEAL_BYTES = 8  # SEAL and the checksum, least significant byte first
@@ -86,9 +87,9 @@ def read_schema(path: Path) -> tuple[pa.Schema, int]:
 def _named(path: Path) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError:
-        raise
     except (pa.ArrowException, OSError) as error:
+        if is_of_the_machine(error):
+            raise
         raise InputError(
             f"{path} is damaged ({first_line(error)}): `python -m reward.verify` says how to "
             f"restore it."

@@ -220,3 +220,19 @@ def test_weights_that_are_missing_offline(place: Workplace, hub: Hub) -> None:
     sentence = python(place, WEIGHTS)
     assert "HF_HUB_OFFLINE is set, and config.json of the model someone/model at " in sentence
     assert str(place.folder / "another machine") in sentence
+
+
+def test_a_model_that_is_saved_offline_has_the_same_bytes(place: Workplace) -> None:
+    """Transformers would write into it whether it was offline."""
+    program = (
+        "from pathlib import Path; "
+        "from reward.training.model_folder import open_tokenizer, save_tokenizer; "
+        "save_tokenizer(open_tokenizer(Path('model')), Path('saved'))"
+    )
+    assert python(place, program) == ""
+    folder = place.folder / "saved"
+    online = {path.name: path.read_bytes() for path in folder.iterdir()}
+    shutil.rmtree(folder)
+    place.environment |= OFFLINE
+    assert python(place, program) == ""
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == online

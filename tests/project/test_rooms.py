@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "report": {"harness", "evaluation", "scoring/settings"},
     "serving": {"harness", "pairs", "tokens", "scoring"},
 }
-COMMANDS = {"score", "compare", "examine", "publish"}
+COMMANDS = {"score", "compare", "examine", "publish", "verify"}
 TORCH_FREE = ("pairs", "tokens", "evaluation", "report", "scoring/settings")
 REWARD = PROJECT / "reward"
 FILES = sorted(REWARD.rglob("*.py"))

@@ -5,6 +5,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,14 +23,19 @@ pytestmark = pytest.mark.slow
 
 
 def run(
-    folder: Path, *command: str, umask: int = -1, unset: tuple[str, ...] = (), **changes: str
+    folder: Path,
+    *command: str,
+    variables: Mapping[str, str] | None = None,
+    unset: Sequence[str] = (),
+    umask: int = -1,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in a clone in a changed environment."""
-    kept = {name: value for name, value in environment(folder).items() if name not in unset}
+    usual = environment(folder).items()
+    kept = {name: value for name, value in usual if name not in unset}
     return subprocess.run(
         command,
         cwd=folder,
-        env=kept | changes,
+        env=kept | {**(variables or {})},
         umask=umask,
         capture_output=True,
         text=True,
@@ -57,10 +63,8 @@ def commas(tmp_path: Path) -> dict[str, str]:
     compiled.parent.mkdir()
     subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", compiled], check=True)
     variables = {"LOCPATH": str(compiled.parent), "LC_ALL": "de_DE.UTF-8"}
-    shown = "import locale; locale.setlocale(0, ''); print(locale.format_string('%.1f', 1.5))"
-    program = shown.replace("0", "locale.LC_ALL")
-    asked = [sys.executable, "-c", program]
-    said = subprocess.run(asked, env=os.environ | variables, capture_output=True, text=True)
+    asked = "from locale import *; setlocale(LC_ALL, ''); print(format_string('%.1f', 1.5))"
+    said = run(tmp_path, sys.executable, "-c", asked, variables=variables)
     assert said.stdout.strip() == "1,5", said.stderr
     return variables
 
@@ -74,7 +78,7 @@ def test_commas_in_numbers_and_a_day_ahead(
     usual: Path, tmp_path: Path, commas: dict[str, str]
 ) -> None:
     folder = small_copy(tmp_path / "project")
-    check_run(run(folder, *DVC, "repro", TZ="XYZ-14", **commas), folder, usual)
+    check_run(run(folder, *DVC, "repro", variables=commas | {"TZ": "XYZ-14"}), folder, usual)
 
 
 def test_ascii_for_all_that_names_no_encoding_and_a_strict_umask(
@@ -82,9 +86,10 @@ def test_ascii_for_all_that_names_no_encoding_and_a_strict_umask(
 ) -> None:
     folder = small_copy(tmp_path / "project")
     ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    asked = run(folder, sys.executable, "-c", "print(open('README.md').encoding)", **ascii_alone)
-    assert asked.stdout.strip() == "ANSI_X3.4-1968"
-    check_run(run(folder, *DVC, "repro", umask=0o077, **ascii_alone), folder, usual)
+    asked = "print(open('README.md').encoding)"
+    said = run(folder, sys.executable, "-c", asked, variables=ascii_alone)
+    assert said.stdout.strip() == "ANSI_X3.4-1968"
+    check_run(run(folder, *DVC, "repro", umask=0o077, variables=ascii_alone), folder, usual)
     results = [name for name in outcome(folder) if name.startswith("metrics/")]
     modes = {stat.S_IMODE((folder / name).stat().st_mode) for name in results}
     assert modes == {0o600}  # those of the umask: nobody else may read them
@@ -107,7 +112,8 @@ def test_a_home_that_cannot_be_written(usual: Path, tmp_path: Path) -> None:
     home.mkdir(mode=0o555)
     assert run(folder, *MORTAL, "touch", str(home / "x")).returncode != 0
     caches = ("HF_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
-    check_run(run(folder, *MORTAL, *DVC, "repro", unset=caches, HOME=str(home)), folder, usual)
+    done = run(folder, *MORTAL, *DVC, "repro", unset=caches, variables={"HOME": str(home)})
+    check_run(done, folder, usual)
     assert not list(home.iterdir())
 
 

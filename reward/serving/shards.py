@@ -10,7 +10,8 @@ from tqdm import tqdm
 from reward.harness.engine import InOrder
 from reward.harness.errors import InputError, first_line
 from reward.harness.files import replacing
-from reward.serving.batch import CHUNK_ROWS, REASON, BatchScorer, scored_schema
+from reward.serving.batch import CHUNK_ROWS, BatchScorer, scored_schema
+from reward.serving.questions import columns_for
 
 
 def is_many(source: Path) -> bool:
@@ -74,6 +75,7 @@ def score_shards(
         for shard in shards:
             with open_parquet(shard) as file:
                 left, schema = file.metadata.num_rows, scored_schema(file.schema_arrow)
+            reward = columns_for(schema.names)[0]
             with (
                 replacing(output / shard.name) as partial,
                 pq.ParquetWriter(partial, schema, compression="zstd") as writer,
@@ -83,7 +85,7 @@ def score_shards(
                     writer.write_batch(batch)
                     left -= len(batch)
                     read += len(batch)
-                    scored += batch[REASON].null_count
+                    scored += len(batch) - batch[reward].null_count
                     bar.update(len(batch))
     return read, scored
 

@@ -2,7 +2,8 @@
 
 Nothing is written. Every kind of problem is searched for and no pair is left out because of one,
 whatever params.yaml has. A near duplicate here is a prompt that is nearly another one of the
-dataset; the stage split counts those that it puts on different sides.
+dataset; the stage split counts those that it puts on different sides. Control tokens are those of
+the backbone in data/backbone, which download leaves there, or of the one that --backbone names.
 """
 
 from reward.harness.endings import ends_in_a_sentence
@@ -29,7 +30,11 @@ from reward.pairs.quality import Quality
 from reward.pairs.repeats import Ledger
 from reward.pairs.rows import Row, Tolerance
 from reward.sources.catalogue import Dataset
+from reward.tokens.control_tokens import ControlTokens
+from reward.tokens.encoder import Encoder
 
+BACKBONE = Path("data/backbone")
+NOT_LOOKED_FOR = f"not looked for; {BACKBONE} is not there, and --backbone names no other"
 SAMPLES = 3  # pairs shown
 SIMILARITY = 0.8  # of near duplicates, as in params.yaml
 BATCH_PROMPTS = 4096
@@ -39,12 +44,15 @@ WIDTH = 100  # characters shown of a text
 def main() -> None:
     """Examine the dataset that the command line names; exit status 1 where it cannot be read."""
     with ends_in_a_sentence("examine"):
-        for line in report(parse_arguments()):
+        for line in report(*parse_arguments()):
             print(line)
 
 
-def parse_arguments() -> Dataset:
-    """The command line as an entry of `datasets`. Raises InputError where it makes no valid one."""
+def parse_arguments() -> tuple[Dataset, Path | None]:
+    """The command line as an entry of `datasets`, and the backbone's folder if there is one.
+
+    Raises InputError where it makes no valid entry.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m reward.examine",
         description="Show what a dataset holds and what is wrong with it; nothing is written.",
@@ -90,11 +98,18 @@ def parse_arguments() -> Dataset:
         help="format ratings only: a column of ratings and its weight in a response's mean "
         "rating, e.g. helpfulness=1; may be repeated (default: HelpSteer's five, weighted alike)",
     )
+    parser.add_argument(
+        "--backbone",
+        type=Path,
+        metavar="FOLDER",
+        help=f"whose control tokens are looked for (default: {BACKBONE}, if it is there)",
+    )
     options = vars(parser.parse_args())
+    backbone = options.pop("backbone") or (BACKBONE if BACKBONE.is_dir() else None)
     options["columns"] = dict(options["columns"])
     options["attributes"] = dict(options["attributes"]) or None
     try:
-        return Dataset.model_validate(options)
+        return Dataset.model_validate(options), backbone
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))
@@ -110,14 +125,18 @@ def assignment(option: str) -> tuple[str, str]:
     return name, value
 
 
-def report(entry: Dataset) -> Iterator[str]:
-    """Lines that describe what a dataset holds. Raises InputError where it cannot be read."""
+def report(entry: Dataset, backbone: Path | None) -> Iterator[str]:
+    """Lines that describe what a dataset holds. Raises InputError where it cannot be read.
+
+    backbone: the folder of the tokenizer whose control tokens are looked for.
+    """
+    holds_control = ControlTokens(Encoder(backbone)) if backbone else None
     intake = Intake(entry.source, entry, Tolerance(sys.maxsize))
     everything = Quality.model_validate(dict.fromkeys(Quality.model_fields, "count"))
     samples: list[tuple[int, Preference]] = []
     ledger, prompts = Ledger(), Prompts()
     with tempfile.TemporaryDirectory() as scratch:
-        for row, pair, problems in intake.pairs(everything, Path(scratch)):
+        for row, pair, problems in intake.pairs(everything, holds_control, Path(scratch)):
             ledger.add(pair, 0, row, problems)
             prompts.add(pair)
             if len(samples) < SAMPLES:
@@ -128,6 +147,7 @@ def report(entry: Dataset) -> Iterator[str]:
     tally = intake.tally
     counts = f"{tally.rows:,} rows, {tally.pairs:,} pairs"
     yield f"{entry.source}: {counts}, format {intake.reader.format}"
+    yield f"Control tokens: {f'those of {backbone}' if backbone else NOT_LOOKED_FOR}"
     yield from describe_columns(intake.reader.first, intake.reader.columns)
     for row, pair in samples:
         yield from describe_pair(row, pair)

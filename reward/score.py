@@ -2,14 +2,16 @@
 
 Each row is a pair, a prompt with one response, or a prompt with many (reward.serving.questions). It
 comes out as it went in, with chosen_score and rejected_score, score, or scores. Rows that cannot be
-scored are left out and named on stderr. With --input and --output the rows are in files, both JSON
-lines (plain or .gz) or both Parquet.
+scored are left out and named on stderr; so are, but scored, rows with control tokens of the model
+in their texts. With --input and --output the rows are in files, both JSON lines (plain or .gz) or
+both Parquet.
 
 With a folder or a pattern of Parquet files as --input, --output is a folder that gets a file of the
 same name for each, complete or not at all, with every row in its place: one that cannot be scored
-has null for its rewards and the reason in the column `reason`. With --ray, workers of Ray score
-them, on this machine or on many. They need the model's folder and this project at the same paths;
-the files are read and written by this process. What a lost worker had is scored by another.
+has null for its rewards and the reason in the column `reason`, which names control tokens as well.
+With --ray, workers of Ray score them, on this machine or on many. They need the model's folder and
+this project at the same paths; the files are read and written by this process. What a lost worker
+had is scored by another.
 
 Exit status: 0 where every row was scored, 1 where some were not, 2 where none was.
 """
@@ -41,7 +43,9 @@ from reward.pairs.rows import Row, lines_of
 from reward.serving.batch import (
     CHUNK_ROWS,
     BatchScorer,
+    How,
     open_in_worker,
+    reason_of,
     score_batch,
     score_chunk,
     scored_schema,
@@ -76,6 +80,9 @@ def _options() -> argparse.Namespace:
         "--output", type=Path, help="a file of the same kind, a folder for a folder; else stdout"
     )
     parser.add_argument("--normalise", action="store_true", help="to the training data's rewards")
+    parser.add_argument(
+        "--refuse-control-tokens", action="store_true", help="leave out rows that hold any"
+    )
     parser.add_argument("--max-length", type=int, help="tokens; else as it was trained")
     parser.add_argument("--prompt-floor", type=float, help="a share; else as it was trained")
     add = parser.add_argument_group("Parquet files on the workers of Ray (requirements-ray.txt)")
@@ -105,6 +112,7 @@ def score(
     rows: Iterable[Row | UnusableError],
     *,
     normalise: bool = False,
+    refuse_control_tokens: bool = False,
     progress: bool = False,
 ) -> Iterator[Row | UnusableError]:
     """The rows with their rewards, in order; in the place of one that has none, the reason.
@@ -114,6 +122,8 @@ def score(
         rows: dicts of the shapes of reward.serving.questions. They are read in chunks of 1,024, so
             any number of them can be scored. An UnusableError comes back as it is.
         normalise: give (reward - mean) / deviation, both of the training data's rewards.
+        refuse_control_tokens: give no reward, for the reason control_tokens, to a row with a text
+            that the model would read as turns of its own (reward.tokens.control_tokens).
         progress: show a bar on stderr, where that is a terminal.
 
     Each row gets the keys chosen_score and rejected_score, score, or scores (a list). The rewards
@@ -125,11 +135,12 @@ def score(
     """
     from reward.serving.model import RewardModel  # imports torch, which takes seconds
 
+    how = How(normalise, refuse_control_tokens)
     opened = model if isinstance(model, RewardModel) else RewardModel.open(Path(model))
     rest = iter(rows)
     with tqdm(desc="score", unit="row", disable=None if progress else True) as bar:
         while chunk := list(islice(rest, CHUNK_ROWS)):
-            yield from score_chunk(opened, chunk, normalise, bar)
+            yield from score_chunk(opened, chunk, how, bar)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -184,6 +195,7 @@ def _score_shards(options: argparse.Namespace) -> tuple[int, int]:
         normalise=options.normalise,
         max_length=options.max_length,
         prompt_floor=options.prompt_floor,
+        refuse_control_tokens=options.refuse_control_tokens,
     )
     with workers(
         options.ray, count=options.workers, cpus=options.worker_cpus, gpus=True
@@ -192,12 +204,14 @@ def _score_shards(options: argparse.Namespace) -> tuple[int, int]:
 
 
 def _score_files(options: argparse.Namespace, model: "RewardModel") -> tuple[int, int]:
+    """Score what the command line names; returns how many rows were read and how many scored."""
+    how = How(options.normalise, options.refuse_control_tokens)
     with replacing(options.output) if options.output else nullcontext() as partial:
         if partial and _is_parquet(options.output):
-            return _score_parquet(model, options.input, partial, options.normalise)
+            return _score_parquet(model, options.input, partial, how)
         try:
             with _reading(options.input) as source, _writing(partial, options.output) as sink:
-                return _score_lines(model, source, sink, options.normalise)
+                return _score_lines(model, source, sink, how)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise InputError(
                 f"{options.input} cannot be read to its end ({error}): write it again."
@@ -221,7 +235,7 @@ def _writing(partial: Path | None, path: Path) -> AbstractContextManager[BinaryI
 
 
 def _score_lines(
-    model: "RewardModel", source: BinaryIO, sink: BinaryIO, normalise: bool
+    model: "RewardModel", source: BinaryIO, sink: BinaryIO, how: How
 ) -> tuple[int, int]:
     numbers = deque[int]()  # of the lines that are read and not scored yet
 
@@ -232,11 +246,11 @@ def _score_lines(
                 yield UnusableError("too_long") if line is None else _object(line)
 
     read = written = 0
-    for scored in score(model, rows(), normalise=normalise, progress=True):
+    for scored in score(model, rows(), **how._asdict(), progress=True):
         number = numbers.popleft()
         read += 1
+        _name(f"line {number}", scored, reason_of(model, scored))
         if isinstance(scored, UnusableError):
-            _complain("line", number, scored)
             continue
         written += 1
         # A lone surrogate in a column that is not scored becomes the escape that JSON has for it.
@@ -256,13 +270,13 @@ def _object(line: bytes) -> Row | UnusableError:
     return value if isinstance(value, dict) else UnusableError("not_a_JSON_object")
 
 
-def _complain(what: str, number: int, reason: UnusableError) -> None:
-    tqdm.write(f"score: {what} {number}: {reason.reason.replace('_', ' ')}", file=sys.stderr)
+def _name(place: str, scored: Row | UnusableError, reason: str | None) -> None:
+    if reason:
+        kept = "" if isinstance(scored, UnusableError) else " (scored nevertheless)"
+        tqdm.write(f"score: {place}: {reason.replace('_', ' ')}{kept}", file=sys.stderr)
 
 
-def _score_parquet(
-    model: "RewardModel", source: Path, target: Path, normalise: bool
-) -> tuple[int, int]:
+def _score_parquet(model: "RewardModel", source: Path, target: Path, how: How) -> tuple[int, int]:
     read = written = 0
     with open_shard(source) as file:
         whole = scored_schema(file.schema_arrow, str(source))
@@ -274,10 +288,9 @@ def _score_parquet(
             tqdm(desc="score", unit="row", total=file.metadata.num_rows, disable=None) as bar,
         ):
             for batch in batches_of(source, file):
-                scored = score_batch(model, batch, normalise, bar)
+                scored = score_batch(model, batch, how, bar)
                 for number, row in enumerate(scored, read + 1):
-                    if isinstance(row, UnusableError):
-                        _complain("row", number, row)
+                    _name(f"row {number}", row, reason_of(model, row))
                 good = [row for row in scored if not isinstance(row, UnusableError)]
                 whole_rows = batch.filter([not isinstance(row, UnusableError) for row in scored])
                 arrays = [whole_rows[field.name] for field in kept]

@@ -17,6 +17,7 @@ from reward.pairs.intake import Download, Intake, write_pairs
 from reward.pairs.preference import prompt_keys
 from reward.pairs.rows import Tolerance
 from reward.sources.catalogue import Dataset
+from reward.tokens.control_tokens import ControlTokens
 from reward.tokens.encoder import Encoder, check_length
 from reward.tokens.records import TokenSettings
 from reward.tokens.tokenization import MaxLength, Tokenize, write_tokens
@@ -53,12 +54,13 @@ def testsets(
         if params.testsets:
             check_length(params.max_length, backbone)
             encoder = Encoder(backbone)
+            holds_control = ControlTokens(encoder)
         for name, entry in params.testsets.items():
             _check_place(name, entry, sources)
             intake = Intake(name, entry, Tolerance(params.download.unreadable_rows))
             with TemporaryDirectory() as scratch:
                 pairs = Path(scratch) / f"{name}.parquet"
-                write_pairs(params.download.quality, [intake], pairs)
+                write_pairs(params.download.quality, holds_control, [intake], pairs)
                 same = write_tokens(pairs, encoder, settings, folder / f"{name}.parquet")
                 records[name] = _record(intake, same, pairs, splits / "train.parquet")
             print(f"{name}: {intake.tally}", file=sys.stderr)

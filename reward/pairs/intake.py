@@ -24,7 +24,7 @@ from reward.pairs.preference import (
     UnusableError,
     to_batch,
 )
-from reward.pairs.quality import Action, Quality, judge
+from reward.pairs.quality import Action, HoldsControl, Quality, judge
 from reward.pairs.repeats import Ledger
 from reward.pairs.rows import NumberedRow, Tolerance, read_rows
 from reward.pairs.tally import Tally
@@ -76,10 +76,13 @@ class Intake:
                 progress.update(len(batch))
                 yield batch
 
-    def pairs(self, quality: Quality, scratch: Path) -> Iterator[Accepted]:
+    def pairs(
+        self, quality: Quality, holds_control: HoldsControl | None, scratch: Path
+    ) -> Iterator[Accepted]:
         """The pairs that are good enough by themselves; all else is counted.
 
-        scratch: a folder for what does not fit in memory.
+        holds_control: see reward.pairs.quality.judge. scratch: a folder for what does not fit in
+        memory.
         """
         actions = dict(quality)
         size = sum(path.stat().st_size for path in self._source.files.values())
@@ -87,7 +90,7 @@ class Intake:
             try:
                 if isinstance(outcome, str):
                     raise UnusableError(outcome)
-                problems = judge(outcome, actions)
+                problems = judge(outcome, actions, holds_control)
             except UnusableError as unusable:
                 self.tally.drop(unusable.reason, row)
                 continue
@@ -111,7 +114,9 @@ class Intake:
         }
 
 
-def write_pairs(quality: Quality, intakes: list[Intake], pairs: Path) -> None:
+def write_pairs(
+    quality: Quality, holds_control: HoldsControl | None, intakes: list[Intake], pairs: Path
+) -> None:
     """Write the valid pairs of all datasets to `pairs`, one dataset after the other.
 
     The file is Parquet of reward.pairs.preference.SCHEMA, in the order of the rows. It is written
@@ -119,13 +124,14 @@ def write_pairs(quality: Quality, intakes: list[Intake], pairs: Path) -> None:
     contradict others. Memory holds a few numbers per pair (reward.pairs.repeats) and one batch of
     rows; what needs more room for a while goes into the file's folder.
 
+    holds_control: see reward.pairs.quality.judge.
     Raises InputError where a dataset cannot be read or has no valid pair; what is then in `pairs`
     is of no use.
     """
     ledger = Ledger()
     with parquet_writer(pairs, SCHEMA) as writer:
         for number, intake in enumerate(intakes):
-            accepted = intake.pairs(quality, pairs.parent)
+            accepted = intake.pairs(quality, holds_control, pairs.parent)
             while chunk := list(islice(accepted, BATCH_ROWS)):
                 for row, pair, problems in chunk:
                     ledger.add(pair, number, row, problems)

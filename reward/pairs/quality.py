@@ -5,13 +5,17 @@ Duplicates and contradictions are between pairs: reward.pairs.repeats finds them
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from reward.harness.params import Params
 from reward.pairs.preference import Preference, UnusableError
 
 Action = Literal["drop", "count", "ignore"]
+
+HoldsControl = Callable[[Iterable[tuple[str, str]], Iterable[str]], bool]
+"""Whether turns of (role, content) or answers to them hold control tokens: those of a backbone,
+which this room does not know (reward.tokens.control_tokens)."""
 
 # C0 and C1 without tab, line feed and carriage return: left by a broken tool, typed by nobody.
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -41,23 +45,33 @@ class Quality(Params):
     """Some text has control characters beside tabs and line ends."""
     replacement_characters: Action
     """Some text has U+FFFD, the mark of bytes that could not be decoded."""
+    control_tokens: Action
+    """Some text has control tokens of the backbone or what its chat template puts between turns."""
     contradiction: Action
     """Another pair has the same two responses with the other one chosen; drop leaves out both."""
     duplicate: Action
     """Another pair is the same; one of them stays."""
 
 
-def judge(pair: Preference, actions: dict[str, Action]) -> list[str]:
+def judge(
+    pair: Preference, actions: dict[str, Action], holds_control: HoldsControl | None
+) -> list[str]:
     """The problems that a pair is kept with, given the action of each kind of them.
 
+    holds_control: None does not look for control tokens.
     Raises UnusableError with the reason where the pair is to be dropped.
     """
     if any(_is_broken(text) for text in _texts(pair)):
         raise UnusableError("broken_text")
     if not pair.prompt or pair.prompt[-1].role != "user":
         raise UnusableError("prompt_not_from_user" if pair.prompt else "empty_prompt")
+    checks = CHECKS
+    if holds_control:
+        checks = checks | {
+            "control_tokens": lambda pair: holds_control(pair.prompt, (pair.chosen, pair.rejected))
+        }
     found = []
-    for kind, is_wrong in CHECKS.items():
+    for kind, is_wrong in checks.items():
         if actions[kind] != "ignore" and is_wrong(pair):
             if actions[kind] == "drop":
                 raise UnusableError(kind)
@@ -127,3 +141,4 @@ CHECKS: dict[str, Callable[[Preference], bool]] = {
     "control_characters": has_control_characters,
     "replacement_characters": has_replacement_characters,
 }
+KINDS = (*CHECKS, "control_tokens")  # all that a pair can have by itself

@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reward.pairs.preference import Preference
-from reward.pairs.quality import CHECKS
-
-KINDS = tuple(CHECKS)  # of problems that a pair has by itself; each is a bit
+from reward.pairs.quality import KINDS
 
 
 class Ledger:

@@ -15,7 +15,7 @@ Importing this takes no torch; the first batch in a process opens the model.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,14 @@ Batch = TypeVar("Batch", pa.Table, pa.RecordBatch, dict[str, Any])
 
 CHUNK_ROWS = 1024  # rows in memory at once; within them, those of like length are batched
 REASON = "reason"
+CONTROL_TOKENS = "control_tokens"
+
+
+class How(NamedTuple):
+    """What is asked for of rows; reward.score.score says what each means."""
+
+    normalise: bool = False
+    refuse_control_tokens: bool = False
 
 
 class BatchScorer:
@@ -42,8 +50,9 @@ class BatchScorer:
     columns of reward.serving.questions. It comes back as the same kind, with as many rows in the
     same order, and with float64 columns chosen_score and rejected_score, or score, or a list column
     scores; further a column `reason`. A row that cannot be scored has null for its rewards and says
-    why in `reason`, which is null for the others; in a dict, which has no types, "" stands for this
-    null. Columns that have these names are replaced.
+    why in `reason`, which is null for the others, but control_tokens beside the rewards of a row
+    whose texts hold some; in a dict, which has no types, "" stands for this null. Columns that have
+    these names are replaced.
 
     A process that it is called in is taken to be a worker, which does little else: memory that
     tensors leave is kept for the next ones.
@@ -56,14 +65,15 @@ class BatchScorer:
         normalise: bool = False,
         max_length: int | None = None,
         prompt_floor: float | None = None,
+        refuse_control_tokens: bool = False,
     ) -> None:
         """Take note of what to score with; nothing is opened.
 
         model: a model's folder, at the same path in every process. normalise, max_length,
-        prompt_floor: as for `reward.score.score` and RewardModel.open.
+        prompt_floor, refuse_control_tokens: as for `reward.score.score` and RewardModel.open.
         """
         self._folder = Path(model).resolve()
-        self._normalise = normalise
+        self._how = How(normalise, refuse_control_tokens)
         self._options = {"max_length": max_length, "prompt_floor": prompt_floor}
         # Part of the pickle, by which `datasets` finds rewards that it has cached: a model that was
         # trained again is another one.
@@ -83,11 +93,11 @@ class BatchScorer:
             self._model = open_in_worker(self._folder, **self._options)
         if isinstance(batch, Mapping):  # datasets gives one that reads its columns when asked
             columns = {name: batch[name] for name in batch}
-            return _score_columns(self._model, columns, self._normalise)
+            return _score_columns(self._model, columns, self._how)
         if isinstance(batch, pa.RecordBatch):
-            return add_rewards(self._model, batch, self._normalise)
+            return add_rewards(self._model, batch, self._how)
         whole = batch.combine_chunks().to_batches()  # rows of like length are computed together
-        parts = [add_rewards(self._model, part, self._normalise) for part in whole]
+        parts = [add_rewards(self._model, part, self._how) for part in whole]
         return pa.Table.from_batches(parts, scored_schema(batch.schema))
 
     def record_batches(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -116,14 +126,14 @@ def scored_schema(schema: pa.Schema, name: str = "The batch") -> pa.Schema:
     return pa.schema([*kept, *added], metadata=schema.metadata)
 
 
-def add_rewards(model: "RewardModel", batch: pa.RecordBatch, normalise: bool) -> pa.RecordBatch:
+def add_rewards(model: "RewardModel", batch: pa.RecordBatch, how: How) -> pa.RecordBatch:
     """A batch with its rewards and reasons: see BatchScorer."""
     schema = scored_schema(batch.schema)
-    scored = score_batch(model, batch, normalise, None)
+    scored = score_batch(model, batch, how, None)
     found = [None if isinstance(row, UnusableError) else row for row in scored]
     rewards = columns_for(batch.schema.names)
     added: dict[str, list[Any]] = {name: [row and row[name] for row in found] for name in rewards}
-    added[REASON] = [row.reason if isinstance(row, UnusableError) else None for row in scored]
+    added[REASON] = [reason_of(model, row) for row in scored]
     columns = [
         pa.array(added[field.name], field.type) if field.name in added else batch[field.name]
         for field in schema
@@ -132,23 +142,23 @@ def add_rewards(model: "RewardModel", batch: pa.RecordBatch, normalise: bool) ->
 
 
 def score_batch(
-    model: "RewardModel", batch: pa.RecordBatch, normalise: bool, bar: "tqdm[Any] | None"
+    model: "RewardModel", batch: pa.RecordBatch, how: How, bar: "tqdm[Any] | None"
 ) -> list[Row | UnusableError]:
     """For each row of a batch what its rewards depend on, with the rewards, or why it has none."""
     rewards = columns_for(batch.schema.names)
     read = [name for name in columns_read(rewards) if name in batch.schema.names]
     rows = [UnusableError(r) if isinstance(r, str) else r for r in rows_of(batch.select(read))]
-    return [*score_chunk(model, rows, normalise, bar)]
+    return [*score_chunk(model, rows, how, bar)]
 
 
 def score_chunk(
     model: "RewardModel",
     rows: Sequence[Row | UnusableError],
-    normalise: bool,
+    how: How,
     bar: "tqdm[Any] | None",
 ) -> Iterator[Row | UnusableError]:
     """The rows with their rewards, or in their place the reason why there are none."""
-    read = [_read(row) for row in rows]
+    read = [_read(model, row, how) for row in rows]
     questions = [one for one in read if isinstance(one, Question)]
     if bar is not None:
         bar.update(len(rows) - len(questions))
@@ -160,17 +170,27 @@ def score_chunk(
         elif not np.isfinite(found).all():
             yield UnusableError("reward_not_finite")
         else:
-            scores = model.normalise(found) if normalise else found
+            scores = model.normalise(found) if how.normalise else found
             yield cast(Row, row) | cast(Question, question).as_columns(scores)
 
 
-def _read(row: Row | UnusableError) -> Question | UnusableError:
+def _read(model: "RewardModel", row: Row | UnusableError, how: How) -> Question | UnusableError:
     if isinstance(row, UnusableError):
         return row
     try:
-        return read_question(row)
+        question = read_question(row)
     except UnusableError as unusable:
         return unusable
+    if how.refuse_control_tokens and model.holds_control_tokens(question):
+        return UnusableError(CONTROL_TOKENS)
+    return question
+
+
+def reason_of(model: "RewardModel", scored: Row | UnusableError) -> str | None:
+    """Why a row has no rewards, or what is to be said of it although it has."""
+    if isinstance(scored, UnusableError):
+        return scored.reason
+    return CONTROL_TOKENS if model.holds_control_tokens(read_question(scored)) else None
 
 
 def _rewards(names: list[str], what: str) -> tuple[str, ...]:
@@ -192,16 +212,14 @@ def _files(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
-def _score_columns(
-    model: "RewardModel", columns: dict[str, Any], normalise: bool
-) -> dict[str, Any]:
+def _score_columns(model: "RewardModel", columns: dict[str, Any], how: How) -> dict[str, Any]:
     rewards = _rewards([*columns], "The batch")
     read = [name for name in columns_read(rewards) if name in columns]
     values = zip(*(_as_list(columns[name]) for name in read), strict=True)
     rows = [dict(zip(read, row, strict=True)) for row in values]
-    scored = [*score_chunk(model, rows, normalise, None)]
+    scored = [*score_chunk(model, rows, how, None)]
     found = [None if isinstance(row, UnusableError) else row for row in scored]
-    reasons = [row.reason if isinstance(row, UnusableError) else "" for row in scored]
+    reasons = [reason_of(model, row) or "" for row in scored]
     return (columns | {name: [row and row[name] for row in found] for name in rewards}) | {
         REASON: reasons
     }

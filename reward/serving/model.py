@@ -7,7 +7,6 @@ from typing import Any, Self
 import numpy as np
 from tqdm import tqdm
 
-from reward.harness.errors import InputError
 from reward.pairs.preference import UnusableError
 from reward.scoring.devices import TokenBudget, best_device
 from reward.scoring.groups import Group
@@ -15,7 +14,9 @@ from reward.scoring.scorer import Scorer, open_model
 from reward.scoring.settings import RewardSettings
 from reward.serving.options import check_normalisable, choose_settings
 from reward.serving.questions import Question
+from reward.tokens.control_tokens import ControlTokens
 from reward.tokens.encoder import Encoder
+from reward.tokens.rendering import RefusedError
 from reward.tokens.truncation import Encoded, truncate
 
 BUDGET = TokenBudget(cpu=4096, mps=8192, cuda=65536)
@@ -30,6 +31,7 @@ class RewardModel:
 
     def __init__(self, scorer: Scorer, encoder: Encoder, settings: RewardSettings, budget: int):
         self.scorer, self.encoder, self.settings, self.budget = scorer, encoder, settings, budget
+        self._control_tokens = ControlTokens(encoder)
         self._tried = False  # whether shared prefixes have been, which takes real texts
 
     @classmethod
@@ -54,6 +56,10 @@ class RewardModel:
         scorer = Scorer(open_model(folder, device))
         return cls(scorer, Encoder(folder), settings, budget.on(device))
 
+    def holds_control_tokens(self, question: Question) -> bool:
+        """Whether a text of it would be read as turns or other control tokens of the model."""
+        return self._control_tokens(question.prompt, question.answers)
+
     def rewards(
         self, questions: Sequence[Question], bar: "tqdm[Any] | None"
     ) -> list[np.ndarray | UnusableError]:
@@ -73,16 +79,16 @@ class RewardModel:
         ]
 
     def encode(self, questions: Sequence[Question]) -> list[Encoded]:
-        """The ids of each prompt and its answers; InputError where the template refuses one."""
+        """The ids of each prompt and its answers; RefusedError where one has none."""
         prompts = [[turn._asdict() for turn in question.prompt] for question in questions]
         return self.encoder.encode(prompts, [question.answers for question in questions])
 
     def _encode_each(self, questions: Sequence[Question]) -> list[Encoded | UnusableError]:
         try:
             return [*self.encode(questions)]
-        except InputError:  # the chat template refuses one of them
+        except RefusedError as refused:  # one of them
             if len(questions) == 1:
-                return [UnusableError("refused_by_the_chat_template")]
+                return [UnusableError(refused.reason)]
             return [one for question in questions for one in self._encode_each([question])]
 
     def group(self, encoded: Encoded) -> Group:

@@ -12,7 +12,8 @@ from reward.harness.errors import InputError, first_line
 from reward.harness.faults import is_of_the_machine
 from reward.harness.files import check_output, replacing
 from reward.harness.tables import open_parquet, parquet_writer
-from reward.serving.batch import CHUNK_ROWS, REASON, BatchScorer, scored_schema
+from reward.serving.batch import CHUNK_ROWS, BatchScorer, scored_schema
+from reward.serving.questions import columns_for
 
 
 def is_many(source: Path) -> bool:
@@ -78,6 +79,7 @@ def score_shards(
         for shard in shards:
             with open_shard(shard) as file:
                 left, schema = file.metadata.num_rows, scored_schema(file.schema_arrow)
+            reward = columns_for(schema.names)[0]
             with (
                 replacing(output / shard.name) as partial,
                 parquet_writer(partial, schema) as writer,
@@ -87,7 +89,7 @@ def score_shards(
                     writer.write_batch(batch)
                     left -= len(batch)
                     read += len(batch)
-                    scored += batch[REASON].null_count
+                    scored += len(batch) - batch[reward].null_count
                     bar.update(len(batch))
     return read, scored
 

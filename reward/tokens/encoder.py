@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from tokenizers import AddedToken, Tokenizer
 
 from reward.harness.errors import InputError, first_line
-from reward.tokens.chat_template import compiled, default_template, template_of
+from reward.tokens.chat_template import default_template, template_of
 from reward.tokens.prefix import common_prefix
+from reward.tokens.rendering import ChatMessage, ChatTemplate, RefusedError, Work
 from reward.tokens.truncation import Encoded
 
-ChatMessage = dict[str, str]
-"""One turn as chat templates take it: role and content (reward.pairs.preference.Message as a
-dictionary)."""
+
+class NoEmbeddingError(RefusedError):
+    """A conversation has a token that the model has no embedding for."""
+
+    reason = "token_without_embedding"
 
 
 class Encoder:
@@ -35,14 +37,22 @@ class Encoder:
     folder: the one that was opened.
     chat_template: the template in use, to be saved with a model that is trained on these ids.
     starts: ids of the tokens that may only stand first (BOS, CLS).
+    tokenizer: as it encodes texts: with all its tokens, without truncation or padding.
+    special: the named special tokens (bos_token, eos_token, ...).
     """
 
     folder: Path
     chat_template: str
     starts: frozenset[int]
+    tokenizer: Tokenizer
+    special: dict[str, str]
 
-    def __init__(self, folder: Path) -> None:
-        """Raises InputError where the folder has no usable tokenizer or its template is broken."""
+    def __init__(self, folder: Path, name: str | None = None) -> None:
+        """name: what sentences call the folder, where it is not its own path.
+
+        Raises InputError where the folder has no usable tokenizer. Whether its template is valid
+        shows with the first text.
+        """
         if not (folder / "tokenizer.json").is_file():
             raise InputError(
                 f"{folder} has no tokenizer.json: "
@@ -51,11 +61,11 @@ class Encoder:
         settings = _settings(folder)
         self.folder = folder
         try:
-            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            self._tokenizer.no_truncation()
-            self._tokenizer.no_padding()
-            _add_tokens(self._tokenizer, settings)
-            self._special = _special_tokens(folder, settings, self._tokenizer)
+            self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            self.tokenizer.no_truncation()
+            self.tokenizer.no_padding()
+            _add_tokens(self.tokenizer, settings)
+            self.special = _special_tokens(folder, settings, self.tokenizer)
         except InputError:
             raise
         except Exception as error:  # tokenizers raises no kind of its own, foreign values any
@@ -65,36 +75,19 @@ class Encoder:
             ) from error
         self._embeddings = _embeddings(folder)
         template = template_of(folder, settings)
-        self.chat_template = template or default_template(self._tokenizer, self._special)
-        self._template = compiled(self.chat_template, folder)
-        self._cut = _cut_pattern(self._tokenizer)
-        first = [
-            self._special[name] for name in ("bos_token", "cls_token") if name in self._special
-        ]
-        ids = map(self._tokenizer.token_to_id, first)
+        self.chat_template = template or default_template(self.tokenizer, self.special)
+        self._template = ChatTemplate(self.chat_template, self.special, name or str(folder))
+        self._cut = _cut_pattern(self.tokenizer)
+        first = [self.special[name] for name in ("bos_token", "cls_token") if name in self.special]
+        ids = map(self.tokenizer.token_to_id, first)
         self.starts = frozenset(number for number in ids if number is not None)
 
     def render(
         self, messages: Sequence[ChatMessage], *, add_generation_prompt: bool = False
     ) -> str:
-        """The conversation as one text.
-
-        Raises InputError where the template refuses it, e.g. because it knows no system turns.
-        """
-        try:
-            return self._template.render(
-                messages=messages,
-                tools=None,
-                documents=None,
-                add_generation_prompt=add_generation_prompt,
-                **self._special,
-            )
-        except jinja2.TemplateError as error:
-            roles = ", ".join(message["role"] for message in messages)
-            raise InputError(
-                f"The chat template in {self.folder} refuses a conversation with the roles "
-                f"{roles} ({error}): remove such turns from the data or choose another backbone."
-            ) from None
+        """The conversation as one text; see `encode` for what is raised."""
+        (((text,),),) = self._template.texts([(messages, [add_generation_prompt])])
+        return text
 
     def encode(
         self, prompts: Sequence[Sequence[ChatMessage]], responses: Sequence[Sequence[str]]
@@ -106,14 +99,20 @@ class Encoder:
         The ids of a prompt followed by those of a response are exactly the ids of the whole text.
         The prompt's ids are the longest common prefix of the rendered prompt and of all its whole
         texts, because a token may span the place where the response begins.
+
+        Raises RefusedError (reward.tokens.rendering) where the template refuses a conversation or
+        the model has no embedding for one of its tokens, and InputError where the template cannot
+        be used at all.
         """
+        work: list[Work] = [
+            (p, [True, *answers]) for p, answers in zip(prompts, responses, strict=True)
+        ]
+        return [one for chunk in self._template.texts(work) for one in self._ids(chunk)]
+
+    def _ids(self, rendered: list[list[str]]) -> list[Encoded]:
+        """Ids of prompts with their responses; of each, the rendered prompt and all whole texts."""
         texts: list[str] = []
-        for prompt, answers in zip(prompts, responses, strict=True):
-            opening = self.render(prompt, add_generation_prompt=True)
-            wholes = [
-                self.render([*prompt, {"role": "assistant", "content": answer}])
-                for answer in answers
-            ]
+        for opening, *wholes in rendered:
             # A special token always separates what stands before it from what comes after it, so
             # the prompt up to its last one is encoded once for all responses. Both parts contain
             # that token: it shields the second part from what tokenizers do at a text's start.
@@ -123,8 +122,8 @@ class Encoder:
                 texts.extend(text[cut.start(1) :] for text in [opening, *wholes])
             else:
                 texts.extend(["", opening, *wholes])
-        encodings = iter(self._tokenizer.encode_batch_fast(texts, add_special_tokens=False))
-        joined = [_join([next(encodings).ids for _ in range(len(a) + 2)]) for a in responses]
+        encodings = iter(self.tokenizer.encode_batch_fast(texts, add_special_tokens=False))
+        joined = [_join([next(encodings).ids for _ in range(len(each) + 1)]) for each in rendered]
         for encoded in joined:
             self._check_embeddings(encoded)
         return joined
@@ -136,8 +135,8 @@ class Encoder:
     def _check_embeddings(self, encoded: Encoded) -> None:
         highest = max(int(ids.max(initial=0)) for ids in (encoded.prompt, *encoded.responses))
         if not self.has_embedding(highest):
-            token = self._tokenizer.id_to_token(highest)
-            raise InputError(
+            token = self.tokenizer.id_to_token(highest)
+            raise NoEmbeddingError(
                 f"The token {token!r} has the id {highest}, and the model in {self.folder} has "
                 f"embeddings for the ids below {self._embeddings} (vocab_size in its config.json): "
                 f"choose one whose embeddings were resized to its tokenizer, or remove the token "

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from reward.examine import plain
+from tests.support.backbones import CHATML, TOKENIZERS, save
 from tests.support.loopback_hub import Repository, serve
 
 ROOT = Path(__file__).parents[2]
+TINY = ROOT / "data/sources/tiny"
 FIXTURES = Path(__file__).parents[1] / "support/fixtures"
 
 
@@ -50,6 +52,7 @@ def test_the_report_by_hand(tmp_path: Path) -> None:
     assert done.stdout == (
         """\
 pairs.jsonl: 8 rows, 6 pairs, format pairs
+Control tokens: not looked for; data/backbone is not there, and --backbone names no other
 
 Columns (by the first 7 rows)
   prompt                   str          read as prompt
@@ -85,6 +88,22 @@ Problems
 """
     )
     assert [path.name for path in tmp_path.iterdir()] == ["pairs.jsonl"]
+
+
+def test_control_tokens_of_the_backbone_that_is_here_or_named(tmp_path: Path) -> None:
+    rows = [row("Why?", "So.", "No."), row("How?", "So.<|end|>", "No."), row("<s>?", "A", "B")]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    done = examine(tmp_path, "pairs.jsonl", "--backbone", str(TINY))
+    assert f"\nControl tokens: those of {TINY}\n" in done.stdout
+    assert done.stdout.endswith("\nProblems\n  a pair with  1 control tokens (row 2)\n")
+    (tmp_path / "data").mkdir()
+    save(tmp_path / "data/backbone", TOKENIZERS["byte level"], CHATML)
+    done = examine(tmp_path, "pairs.jsonl")
+    assert "\nControl tokens: those of data/backbone\n" in done.stdout
+    assert done.stdout.endswith("  a pair with  1 control tokens (row 3)\n")
+    done = examine(tmp_path, "pairs.jsonl", "--backbone", "gone")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("examine: gone has no tokenizer.json: ")
 
 
 def test_prompts_that_are_nearly_the_same(tmp_path: Path) -> None:
@@ -159,7 +178,7 @@ def test_every_option_is_explained(tmp_path: Path) -> None:
     done = examine(tmp_path, "--help")
     assert done.returncode == 0
     options = re.findall(r"^  -.*", done.stdout, re.MULTILINE)
-    assert len(options) == 7
+    assert len(options) == 8
     for option in options:
         # The explanation is on the option's own line or on the next one.
         after = done.stdout.split(option, 1)[1].splitlines()

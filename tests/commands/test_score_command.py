@@ -143,6 +143,59 @@ def test_files_of_either_kind(
     assert "different kinds" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["jsonl", "parquet"])
+def test_control_tokens_are_named_or_refused(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    rows = [
+        {"prompt": "Hi", "chosen": "Hello", "rejected": "No"},
+        {"prompt": "Hi", "chosen": "Hello", "rejected": "No<|end|><|user|>"},
+        {"prompt": None, "chosen": "Hello", "rejected": "No"},
+    ]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in.parquet")
+    monkeypatch.chdir(tmp_path)
+    files = ["--input", f"in.{name}", "--output", f"out.{name}"]
+    assert status(monkeypatch, folder, *files) == 1
+    place = "row" if name == "parquet" else "line"
+    assert capsys.readouterr().err.splitlines() == [
+        f"score: {place} 2: control tokens (scored nevertheless)",
+        f"score: {place} 3: not a transcript",
+        "score: 3 rows, 2 scored",
+    ]
+    assert status(monkeypatch, folder, *files, "--refuse-control-tokens") == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"score: {place} 2: control tokens",
+        f"score: {place} 3: not a transcript",
+        "score: 3 rows, 1 scored",
+    ]
+    if name == "jsonl":
+        assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 1
+    else:
+        assert pq.read_metadata(tmp_path / "out.parquet").num_rows == 1
+
+
+def test_a_folder_of_files_names_them_in_the_column_reason(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"prompt": "Hi", "response": text} for text in ("Hello", "Hello<|end|>")]
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in/a.parquet")
+    files = ["--input", tmp_path / "in", "--output", tmp_path / "out"]
+    assert status(monkeypatch, folder, *files) == 0
+    scored = pq.read_table(tmp_path / "out/a.parquet").to_pylist()
+    assert [row["reason"] for row in scored] == [None, "control_tokens"]
+    assert None not in [row["score"] for row in scored]
+    assert status(monkeypatch, folder, *files, "--refuse-control-tokens") == 1
+    scored = pq.read_table(tmp_path / "out/a.parquet").to_pylist()
+    assert [row["reason"] for row in scored] == [None, "control_tokens"]
+    assert [row["score"] is None for row in scored] == [False, True]
+
+
 SLOW = "{'torch', 'transformers', 'trl', 'peft', 'accelerate', 'datasets', 'sklearn', 'pandas'}"
 ENDS = """
 import runpy, sys

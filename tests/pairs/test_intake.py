@@ -57,7 +57,7 @@ def run(folder: Path, rows: list[dict[str, Any]], more: list[dict[str, Any]]) ->
     entry = DatasetEntry.model_validate({"mix": {"one": one, "two": two}})
     params = Download.model_validate({"unreadable_rows": 0, "quality": QUALITY})
     (folder / "raw").mkdir()
-    fetch_pairs(params, entry.parts("mixed"), folder / "raw")
+    fetch_pairs(params, None, entry.parts("mixed"), folder / "raw")
     section = Split(validation_share=0.2, near_duplicates="count", similarity=0.8)
     split(SplitParams(seed=1, split=section), folder / "raw", folder / "splits")
     return {path.name: path.read_bytes() for path in (folder / "splits").iterdir()}
@@ -93,7 +93,7 @@ def intake(folder: Path, name: str, rows: list[dict[str, Any]]) -> Intake:
 def test_pairs_are_written_without_repeats_and_every_tally_is_complete(tmp_path: Path) -> None:
     rows = [{"prompt": f"{n}?", "chosen": "Yes.", "rejected": "No."} for n in range(3)]
     intakes = [intake(tmp_path, "one", rows[:2]), intake(tmp_path, "two", rows)]
-    write_pairs(Quality.model_validate(QUALITY), intakes, tmp_path / "pairs.parquet")
+    write_pairs(Quality.model_validate(QUALITY), None, intakes, tmp_path / "pairs.parquet")
     table = pq.read_table(tmp_path / "pairs.parquet")
     assert table.schema == SCHEMA
     found = zip(table["prompt"].to_pylist(), table["source"].to_pylist(), strict=True)
@@ -117,4 +117,4 @@ def test_a_dataset_without_a_valid_pair_is_refused(tmp_path: Path) -> None:
         match=r"bad\.jsonl has no valid pair \(1 rows read, 0 pairs kept; "
         r"dropped: 1 empty response \(row 1\)\): correct it or choose other data\.$",
     ):
-        write_pairs(Quality.model_validate(QUALITY), intakes, tmp_path / "pairs.parquet")
+        write_pairs(Quality.model_validate(QUALITY), None, intakes, tmp_path / "pairs.parquet")

@@ -1,12 +1,14 @@
 """reward.pairs.quality: what is wrong with a pair, and what becomes of it."""
 
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import pytest
 
 from reward.pairs.preference import Message, Preference, UnusableError
-from reward.pairs.quality import CHECKS, Action, Quality, judge
+from reward.pairs.quality import KINDS, Action, Quality, judge
 
 ASKED = "Name a prime number that is above ten."
 PAIR = Preference((Message("user", ASKED),), "Eleven.", "Ten.", 4.0, 1.5)
@@ -18,14 +20,19 @@ def every(action: Action, kind: str | None = None, other: Action = "drop") -> di
     return actions if kind is None else actions | {kind: other}
 
 
+def holds_control(prompt: Iterable[tuple[str, str]], answers: Iterable[str]) -> bool:
+    """What download takes from the backbone, for one whose only control token is <|end|>."""
+    return any("<|end|>" in text for text in [*chain.from_iterable(prompt), *answers])
+
+
 def dropped(pair: Preference, actions: dict[str, Action]) -> str:
     with pytest.raises(UnusableError) as caught:
-        judge(pair, actions)
+        judge(pair, actions, holds_control)
     return caught.value.reason
 
 
 def test_every_check_has_a_switch_and_the_other_way_round() -> None:
-    assert {*CHECKS, "duplicate", "contradiction"} == set(Quality.model_fields)
+    assert {*KINDS, "duplicate", "contradiction"} == set(Quality.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +46,7 @@ def test_every_check_has_a_switch_and_the_other_way_round() -> None:
     ],
 )
 def test_a_good_pair_has_no_problem(change: dict[str, Any]) -> None:
-    assert judge(replace(PAIR, **change), every("drop")) == []
+    assert judge(replace(PAIR, **change), every("drop"), holds_control) == []
 
 
 @pytest.mark.parametrize(
@@ -56,19 +63,25 @@ def test_a_good_pair_has_no_problem(change: dict[str, Any]) -> None:
         ({"prompt": (Message("user", "Why\x00?"),)}, "control_characters"),
         ({"chosen": "Eleven\x85"}, "control_characters"),
         ({"rejected": "T\ufffdn"}, "replacement_characters"),
+        ({"rejected": "Ten.<|end|>"}, "control_tokens"),
+        ({"prompt": (Message("user", "Why?<|end|>"),)}, "control_tokens"),
     ],
 )
 def test_each_problem_can_be_dropped_counted_or_ignored(change: dict[str, Any], kind: str) -> None:
     pair = replace(PAIR, **change)
     assert dropped(pair, every("ignore", kind, "drop")) == kind
-    assert judge(pair, every("drop", kind, "count")) == [kind]
-    assert judge(pair, every("drop", kind, "ignore")) == []
+    assert judge(pair, every("drop", kind, "count"), holds_control) == [kind]
+    assert judge(pair, every("drop", kind, "ignore"), holds_control) == []
+
+
+def test_without_a_backbone_control_tokens_are_not_looked_for() -> None:
+    assert judge(replace(PAIR, chosen="<|end|>"), every("drop"), None) == []
 
 
 def test_all_problems_of_a_kept_pair_are_counted() -> None:
     pair = replace(PAIR, chosen="\x00", rejected="\ufffd", rejected_rating=4.0)
     problems = ["tie", "control_characters", "replacement_characters"]
-    assert judge(pair, every("count")) == problems
+    assert judge(pair, every("count"), holds_control) == problems
     assert dropped(pair, every("count", "control_characters", "drop")) == "control_characters"
 
 

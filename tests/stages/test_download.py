@@ -210,6 +210,27 @@ def test_a_problem_of_a_pair_that_is_dropped_after_all_is_not_counted(place: Wor
     assert place.source("raw")["kept_with"] == {"control_characters": 1}
 
 
+def test_control_tokens_are_those_of_the_backbone(place: Workplace) -> None:
+    ends = row(6, chosen=[{"role": "assistant", "content": "Right.<|endoftext|>"}])
+    other = row(7, chosen=[{"role": "assistant", "content": "Right.<|im_end|>"}])
+    (place.folder / "pairs.jsonl").write_bytes(json_lines([*ROWS, ends, other]))
+    assert "8 pairs kept; kept with: 1 control tokens (row 7)" in place.succeed()
+    assert place.source("raw")["kept_with"] == {"control_tokens": 1}
+    place.quality["control_tokens"] = "drop"
+    place.succeed()
+    assert place.source("raw")["dropped"] == {"control_tokens": 1}
+    assert len(ids(place)) == 7
+    place.quality["control_tokens"] = "ignore"
+    place.succeed()
+    assert place.source("raw")["dropped"] == place.source("raw")["kept_with"] == {}
+    assert len(ids(place)) == 8
+
+
+def test_a_backbone_whose_template_cannot_be_used_is_named_by_its_source(place: Workplace) -> None:
+    (place.folder / "model/chat_template.jinja").write_text("{% for %}")
+    assert "The chat template in ./model is not valid (" in place.fail()
+
+
 def test_unreadable_lines_are_tolerated_on_request(place: Workplace) -> None:
     (place.folder / "pairs.jsonl").write_bytes(json_lines(ROWS) + b"{\n")
     assert "Line 7 of pairs.jsonl is not a JSON object" in place.fail()

@@ -67,6 +67,13 @@ def test_without_sets_there_is_a_record_of_none(place: Place) -> None:
     assert [path.name for path in place.out.iterdir()] == ["records.json"]
 
 
+def test_control_tokens_are_those_of_the_backbone(place: Place) -> None:
+    rows = [pair(1), pair(2) | {"rejected": "No.<|end|>"}]
+    assert place.run(params(testsets={"mine": place.write(rows)}))["mine"]["kept_with"] == {
+        "control_tokens": 1
+    }
+
+
 def test_prompts_of_the_training_data_are_counted(tmp_path: Path) -> None:
     place = Place(tmp_path, ["name 2  FRUITS.", "Name 2 fruits.", "Name 4 fruits."])
     rows = [pair(1), pair(2), pair(2) | {"chosen": "Fig."}, pair(3)]

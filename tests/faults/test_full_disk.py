@@ -4,14 +4,18 @@ Needs the right to mount one, which root has.
 """
 
 import errno
+import gzip
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.support.pipeline import PROJECT, written
@@ -118,6 +122,11 @@ def test_checkpoints_without_room(made: Path, disk: Path, tmp_path: Path, models
     done = run(folder, "train", root=disk)
     assert done.returncode == 0, done.stderr
     assert files(folder / "data/model") == files(made / "data/model")
+    # safetensors gives its files 0600.
+    mask = os.umask(0o022)
+    os.umask(mask)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (folder / "data/model").iterdir()}
+    assert modes == {0o666 & ~mask}
 
 
 def command(*words: object, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -137,11 +146,6 @@ def command(*words: object, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_score_says_so_and_leaves_what_was_there(
     made: Path, disk: Path, tmp_path: Path, kind: str
 ) -> None:
-    import gzip
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     draw = os.urandom(12_000).hex()
     rows = [
         {"prompt": "Hi", "response": "Hello", "note": f"{n}{draw[n : n + 9000]}"}

@@ -1,5 +1,6 @@
 """Interrupts and SIGTERM: one line, nothing half-written, wherever they come; real processes."""
 
+import ast
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import DOWNLOAD, ready_to_download, start
+from tests.support.pipeline import PROJECT
 from tests.support.runs import environment, prepare, read_params, rows_of, write_params
 from tests.support.runs import start as start_stage
 from tests.support.whole_run import command
@@ -25,6 +27,21 @@ def place(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepare(tmp_path_factory.mktemp("prepared"))
+
+
+ENTRIES = [
+    path
+    for path in (*(PROJECT / "stages").glob("*.py"), *(PROJECT / "reward").glob("*.py"))
+    if "__main__" in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("path", ENTRIES, ids=lambda path: path.stem)
+def test_every_entry_imports_first_what_makes_an_interrupt_one_line(path: Path) -> None:
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    first = next(node for node in body if isinstance(node, ast.Import | ast.ImportFrom))
+    assert isinstance(first, ast.ImportFrom)
+    assert first.module in ("reward.harness.endings", "reward.harness.stage")
 
 
 def has_imported(process: subprocess.Popen[str], what: str) -> bool:

@@ -177,15 +177,20 @@ def test_another_users_folder_is_one_sentence(place: Path) -> None:
     drop = ["setpriv", "--reuid", "65534", "--clear-groups"] if os.geteuid() == 0 else []
     for above in (place, *place.parents[:3]):
         above.chmod(above.stat().st_mode | 0o055)
-    words = [*DOWNLOAD[:2], "--raw", "locked/raw", "--backbone", "locked/backbone"]
-    done = subprocess.run(
-        [*drop, sys.executable, *words],
-        cwd=place,
-        env=ENVIRONMENT | {"HF_HOME": "/nowhere", "HOME": "/nowhere"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+
+    def as_another(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*drop, sys.executable, *words],
+            cwd=place,
+            env=ENVIRONMENT | {"HF_HOME": "/nowhere", "HOME": "/nowhere"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    if as_another("-c", "import stages.download").returncode:
+        pytest.skip("another user may not read the project or its libraries here")
+    done = as_another(*DOWNLOAD[:2], "--raw", "locked/raw", "--backbone", "locked/backbone")
     assert done.returncode == 1, done.stderr
     assert done.stderr.splitlines()[-1] == (
         "download: locked/raw: Permission denied: change its permissions or name another place."

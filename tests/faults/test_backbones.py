@@ -211,7 +211,9 @@ def test_weights_of_another_model_are_not_drawn_at_random_in_silence(tmp_path: P
 
 
 def test_a_trained_head_of_two_labels_is_named_where_no_config_tells(tmp_path: Path) -> None:
-    network = AutoModelForSequenceClassification.from_config(GPT2Config(**SMALL, num_labels=2))
+    network = AutoModelForSequenceClassification.from_config(
+        GPT2Config(**(SMALL | {"num_labels": 2}))
+    )
     folder = backbone(tmp_path, network)
     assert "score.weight is of shape (2, 32) in the weights" in refused(folder)
 

@@ -16,9 +16,7 @@ from tests.support.runs import environment, finish, read_params, write_params
 pytestmark = pytest.mark.slow
 
 STREAMED = "metrics/train_curve.csv"  # which grows while the run goes on, for whoever watches it
-THINNED = (
-    5  # of operations that write nothing to a checkpoint's or an output's place, one in so many
-)
+THINNED = 5  # of many operations of one kind, one in so many
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +69,15 @@ def kinds(ended: Ended) -> list[str]:
 
 
 def points(whole: Ended, number: int) -> list[int]:
-    """Where to send a signal: at each operation, where that would not be too many of one kind."""
+    """Where to send a signal: at every change, but at few of those that bring one file after
+    another to the disk, and of those that remove what the last new name has put aside.
+    """
+    did = kinds(whole)
+    last = max(at for at, kind in enumerate(did) if kind in ("rename", "replace"))
     few = [
         at
-        for at, operation in enumerate(whole.operations)
-        if not operation.startswith("fsync") or at % THINNED == 0
+        for at, kind in enumerate(did)
+        if at % THINNED == 0 or (kind != "fsync" and (at <= last + 1 or kind != "unlink"))
     ]
     return few if number == signal.SIGKILL else few[:: max(1, len(few) // 8)]
 

@@ -21,6 +21,7 @@ CURES = {  # by the error's number
     errno.ENFILE: "allow more open files in the whole system",
     errno.ENAMETOOLONG: "name a shorter one",
 }
+AGAIN = "mend that and run again"
 # Mistakes of the program keep their traceback, whatever has led to them.
 MISTAKES = (
     *(TypeError, AttributeError, NameError, LookupError, AssertionError, ArithmeticError),
@@ -30,7 +31,8 @@ NO_MEMORY = re.compile("can't allocate memory|out of memory", re.IGNORECASE)  # 
 # Rust's libraries (safetensors, tokenizers) have the number in their text alone.
 NUMBER = re.compile(r"\(os error (\d+)\)")
 CUT_SHORT = re.compile("PytorchStreamWriter|inline_container")  # torch; it does not say why
-LITTLE = 1 << 20  # bytes; a disk with less than this is full
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LITTLE = 1 << 26  # bytes; a disk with less room than this is the one that had none
 
 
 def describe(error: Exception) -> str | None:
@@ -48,19 +50,24 @@ def describe(error: Exception) -> str | None:
                 f"memory ran out{asked}: end what else uses it, or take a machine with more."
             )
         if number in CURES:
-            return _sentence(_place(one, chain), number)
+            return _sentence(_place(one, number, chain), number)
     if CUT_SHORT.search(str(error)) and (place := _full_disk()):
         return _sentence(place, errno.ENOSPC)
     if not isinstance(error, OSError):
         return None
-    if error.errno is None:
-        return printable(f"{first_line(error) or type(error).__name__}: mend that and run again.")
-    reason = os.strerror(error.errno)
-    return printable(f"{_place(error, chain)}: {reason}: mend that and run again.")
+    return _sentence(_place(error, error.errno, chain), error.errno)
 
 
-def _sentence(place: str, number: int) -> str:
-    return printable(f"{place}: {os.strerror(number)}: {CURES[number]}.")
+def is_of_the_machine(error: Exception) -> bool:
+    """Whether an error met while a file was read says nothing of the file: `describe` knows it."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, OSError) and error.errno is not None
+    )
+
+
+def _sentence(place: str, number: int | None) -> str:
+    parts = [place, *([os.strerror(number)] if number else []), CURES.get(number or 0, AGAIN)]
+    return printable(f"{': '.join(part for part in parts if part)}.")
 
 
 def _chain(error: Exception) -> Iterator[Exception]:
@@ -80,12 +87,20 @@ def _number(error: Exception) -> int | None:
     return int(found[1]) if found else None
 
 
-def _place(error: Exception, chain: list[Exception]) -> str:
-    """The file that an error names, or else the output that was being written (see `replacing`)."""
-    if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
-        return os.fsdecode(error.filename)
+def _place(error: Exception, number: int | None, chain: list[Exception]) -> str:
+    """The file that an error names, or the output that was being written (see `replacing`), or what
+    is said besides the number.
+    """
     notes = [note for one in chain for note in getattr(one, "__notes__", [])]
-    return notes[-1] if notes else first_line(error)
+    names = [error.filename] if isinstance(error, OSError) else []
+    named = [os.fsdecode(name) for name in names if isinstance(name, str | bytes)]
+    # A copy that finds no room names what it copies.
+    places = [*notes[-1:], *named] if number in NO_ROOM else [*named, *notes[-1:]]
+    if number == errno.ENOSPC and not places and (full := _full_disk()):
+        return full
+    said = re.sub(r"^\[Errno \d+\] ", "", first_line(error)).split(". Detail: ")[0]
+    # Most say the same in words.
+    return places[0] if places else "" if number and os.strerror(number) in said else said
 
 
 def _full_disk() -> str | None:

@@ -32,8 +32,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = f"Line {mark.line + 1} of {path}" if mark else str(path)
-        raise InputError(f"{line} is not valid YAML ({error.problem}): correct it.") from None
+        where = f"Line {mark.line + 1} of {path}" if mark else str(path)
+        raise InputError(f"{where} is not valid YAML ({error.problem}): correct it.") from None
     except (yaml.YAMLError, ValueError) as error:  # a control character; a day that does not exist
         raise InputError(f"{path} is not valid YAML ({first_line(error)}): correct it.") from None
     except RecursionError:

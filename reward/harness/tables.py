@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reward.harness.errors import InputError, first_line
+from reward.harness.faults import is_of_the_machine
 
 SEAL = b"SEAL"
 SEAL_BYTES = 8  # SEAL and the checksum, least significant byte first
@@ -87,8 +88,8 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the system's, not that of the content
+        if is_of_the_machine(error) or isinstance(error, FileNotFoundError):
+            raise
         raise InputError(
             f"{path} is damaged ({first_line(error)}): `python -m reward.verify` says how to "
             f"restore it."

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 
 from reward.harness.errors import InputError, first_line
+from reward.harness.faults import is_of_the_machine
 from reward.harness.tables import open_parquet
 from reward.sources.places import JSON_SUFFIXES, SUFFIXES
 
@@ -85,6 +86,8 @@ def _json_rows(name: str, path: Path, tolerance: Tolerance) -> Iterator[Numbered
                     tolerance.left -= 1
                     yield number, "unreadable"
     except (OSError, EOFError, zlib.error) as error:
+        if is_of_the_machine(error):
+            raise
         raise InputError(
             f"{name} cannot be read after line {number} ({error}): fetch or write it again."
         ) from None
@@ -128,9 +131,9 @@ def _parquet_rows(name: str, path: Path) -> Iterator[Row | str]:
         with open_parquet(path) as file:
             for batch in file.iter_batches(BATCH_ROWS):
                 yield from rows_of(batch)
-    except MemoryError:  # of which Arrow has a kind of its own
-        raise
     except (pa.ArrowException, OSError) as error:
+        if is_of_the_machine(error):
+            raise
         reason = first_line(error)
         raise InputError(
             f"{name} is not a whole Parquet file ({reason}): fetch or write it again."

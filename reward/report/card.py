@@ -22,8 +22,8 @@ METRICS = {
     "calibration_error": ("expected_calibration_error", "Expected calibration error"),
 }
 
-# What Markdown may take for more than text, wherever in a line it stands (an underscore not within a
-# word). A backslash makes it text.
+# What Markdown may take for more than text, wherever in a line it stands (of underscores, not those
+# within a word). A backslash makes it text.
 MARKS = re.compile(r"[\\`*\[\]|#!~]|(?<![^\W_])_|_(?![^\W_])")
 # What HTML, mathematics, mentions and bare addresses begin with, which know no backslash.
 BEGINNINGS = re.compile(r"[<>&$@]|:(?=//)|(?<=www)\.", re.IGNORECASE)

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from reward.harness.engine import InOrder
 from reward.harness.errors import InputError, first_line
+from reward.harness.faults import is_of_the_machine
 from reward.harness.files import check_output, replacing
 from reward.harness.tables import open_parquet, parquet_writer
 from reward.serving.batch import CHUNK_ROWS, REASON, BatchScorer, scored_schema
@@ -101,9 +102,9 @@ def batches_of(path: Path, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
     """The batches of an open Parquet file; InputError naming it where its content is broken."""
     try:
         yield from file.iter_batches(CHUNK_ROWS)
-    except MemoryError:  # of which Arrow has a kind of its own
-        raise
     except (pa.ArrowException, OSError) as error:
+        if is_of_the_machine(error):
+            raise
         reason = first_line(error)
         raise InputError(f"{path} cannot be read to its end ({reason}): write it again.") from None
 
@@ -113,6 +114,8 @@ def open_shard(path: Path) -> pq.ParquetFile:
     try:
         return open_parquet(path)
     except (pa.ArrowException, OSError) as error:
+        if is_of_the_machine(error):
+            raise
         reason = first_line(error)
         raise InputError(
             f"{path} cannot be read as Parquet ({reason}): name a Parquet file, or JSON lines."

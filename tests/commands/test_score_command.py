@@ -199,3 +199,90 @@ def test_importing_the_function_takes_no_torch() -> None:
         [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("kind", ["itself", "hard link", "symbolic link"])
+def test_the_input_is_no_output(
+    tmp_path: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+) -> None:
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text('{"prompt": "Hi", "response": "Hello"}\n')
+    before = source.read_bytes()
+    if kind == "itself":
+        target = source
+    elif kind == "hard link":
+        target.hardlink_to(source)
+    else:
+        target.symlink_to(source)
+    assert status(monkeypatch, folder, "--input", source, "--output", target) == 2
+    said = capsys.readouterr().err
+    expected = "is a symbolic link" if kind == "symbolic link" else "is the input as well: name an"
+    assert f"score: {target} {expected}" in said
+    assert source.read_bytes() == target.read_bytes() == before
+
+
+def test_stdin_and_stdout_may_be_one_file_as_well(folder: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_bytes(b'{"prompt": "Hi", "response": "Hello"}\n')
+    before = rows.read_bytes()
+    command = [sys.executable, "-m", "reward.score", str(folder)]
+    for further, said in (
+        (["--output", str(rows)], f"score: {rows} is the input as well: name another output.\n"),
+        ([], "score: stdout is the input as well (/dev/stdin): send the rows elsewhere.\n"),
+    ):
+        with rows.open("rb") as source, rows.open("ab") as sink:
+            done = subprocess.run(
+                [*command, *further],
+                cwd=PROJECT,
+                stdin=source,
+                stdout=sink,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert (done.returncode, done.stderr) == (2, said)
+        assert rows.read_bytes() == before
+
+
+def test_shards_do_not_replace_one_another(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    table = pa.table({"prompt": ["Hi"], "response": ["Hello"]})
+    for name in ("a", "b"):
+        pq.write_table(table, tmp_path / f"in/{name}.parquet")
+    arguments = ("--input", tmp_path / "in", "--output", tmp_path / "out")
+    (tmp_path / "out/b.parquet").hardlink_to(tmp_path / "in/a.parquet")
+    assert status(monkeypatch, folder, *arguments) == 2
+    assert "out/b.parquet is the input as well" in capsys.readouterr().err
+    (tmp_path / "out/b.parquet").unlink()
+    (tmp_path / "out/b.parquet").symlink_to("elsewhere")
+    assert status(monkeypatch, folder, *arguments) == 2
+    assert "out/b.parquet is a symbolic link" in capsys.readouterr().err
+    assert not (tmp_path / "out/a.parquet").exists()
+
+
+def test_a_line_that_is_too_long_is_named_and_the_next_one_scored(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("reward.pairs.rows.LINE_BYTES", 1000)
+    good = b'{"prompt": "Hi", "response": "Hello"}\n'
+    (tmp_path / "in.jsonl").write_bytes(good + b"x" * 2500 + b"\n" + good)
+    output = tmp_path / "out.jsonl"
+    assert status(monkeypatch, folder, "--input", tmp_path / "in.jsonl", "--output", output) == 1
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        "score: line 2: too long",
+        "score: 3 rows, 2 scored",
+    ]
+    assert len(output.read_bytes().splitlines()) == 2

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from reward.harness.errors import InputError
+from reward.harness.params import load_params
 from reward.pairs.preference import SCHEMA
 from reward.tokens.records import TOKENS
 from reward.tokens.tokenization import Tokenize
@@ -71,6 +72,16 @@ def params(max_length: int, prompt_floor: float = 0.5) -> TokenizeParams:
     return TokenizeParams.model_construct(
         max_length=max_length, tokenize=Tokenize(prompt_floor=prompt_floor)
     )
+
+
+@pytest.mark.parametrize("max_length", [-1, 0, 2, 15, True])
+def test_a_length_without_room_for_words_is_refused(tmp_path: Path, max_length: int) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(f"max_length: {str(max_length).lower()}\ntokenize: {{prompt_floor: 0.25}}\n")
+    with pytest.raises(InputError, match=rf"^max_length={max_length} in .* is not valid: "):
+        load_params(TokenizeParams, path)
+    path.write_text("max_length: 16\ntokenize: {prompt_floor: 0.25}\n")
+    assert load_params(TokenizeParams, path).max_length == 16
 
 
 def test_records_by_hand(backbone: Path, tmp_path: Path) -> None:

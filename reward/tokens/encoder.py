@@ -12,7 +12,7 @@ from tokenizers import AddedToken, Tokenizer
 from reward.harness.errors import InputError
 from reward.tokens.chat_template import default_template, template_of
 from reward.tokens.prefix import common_prefix
-from reward.tokens.rendering import ChatMessage, ChatTemplate
+from reward.tokens.rendering import ChatMessage, ChatTemplate, Work
 from reward.tokens.truncation import Encoded
 
 
@@ -88,7 +88,9 @@ class Encoder:
         Raises RefusedError (reward.tokens.rendering) where the template refuses a conversation,
         and InputError where it cannot be used at all.
         """
-        work = [(p, [True, *answers]) for p, answers in zip(prompts, responses, strict=True)]
+        work: list[Work] = [
+            (p, [True, *answers]) for p, answers in zip(prompts, responses, strict=True)
+        ]
         return [one for chunk in self._template.texts(work) for one in self._ids(chunk)]
 
     def _ids(self, rendered: list[list[str]]) -> list[Encoded]:

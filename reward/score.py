@@ -19,40 +19,26 @@ Exit status: 0 where every row was scored, 1 where some were not, 2 where none w
 from reward.harness.endings import ends_in_a_sentence
 
 import argparse
-import gzip
-import json
 import sys
-import zlib
-from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
-
-import pyarrow as pa
-from tqdm import tqdm
+from typing import TYPE_CHECKING
 
 from reward.harness.engine import workers
 from reward.harness.errors import InputError
-from reward.harness.files import check_output, is_same_file, replacing
+from reward.harness.files import check_output, is_same_file
 from reward.harness.lock import changed_since
-from reward.harness.tables import parquet_writer
 from reward.pairs.preference import UnusableError
-from reward.pairs.rows import Row, lines_of
+from reward.pairs.rows import Row
 from reward.serving.batch import (
-    CHUNK_ROWS,
     BatchScorer,
     How,
     open_in_worker,
-    reason_of,
-    score_batch,
-    score_chunk,
-    scored_schema,
+    score_rows,
 )
+from reward.serving.one_file import is_parquet, score_file
 from reward.serving.options import choose_settings
-from reward.serving.questions import columns_for
-from reward.serving.shards import batches_of, find_shards, is_many, open_shard, score_shards
+from reward.serving.shards import find_shards, is_many, score_shards
 
 if TYPE_CHECKING:
     from reward.serving.model import RewardModel
@@ -104,7 +90,9 @@ def _score(options: argparse.Namespace) -> tuple[int, int]:
     if options.shards:
         return _score_shards(options)
     settings = {name: getattr(options, name) for name in ("max_length", "prompt_floor")}
-    return _score_files(options, open_in_worker(options.model, **settings))
+    model = open_in_worker(options.model, **settings)
+    how = How(options.normalise, options.refuse_control_tokens)
+    return score_file(model, options.input, options.output, how)
 
 
 def score(
@@ -135,12 +123,8 @@ def score(
     """
     from reward.serving.model import RewardModel  # imports torch, which takes seconds
 
-    how = How(normalise, refuse_control_tokens)
     opened = model if isinstance(model, RewardModel) else RewardModel.open(Path(model))
-    rest = iter(rows)
-    with tqdm(desc="score", unit="row", disable=None if progress else True) as bar:
-        while chunk := list(islice(rest, CHUNK_ROWS)):
-            yield from score_chunk(opened, chunk, how, bar)
+    yield from score_rows(opened, rows, How(normalise, refuse_control_tokens), progress=progress)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -172,7 +156,7 @@ def _check_shards(options: argparse.Namespace) -> None:
 
 
 def _check_files(options: argparse.Namespace) -> None:
-    kinds = {_is_parquet(path) for path in (options.input, options.output)}
+    kinds = {is_parquet(path) for path in (options.input, options.output)}
     if len(kinds) > 1:
         raise InputError(
             f"{options.input or 'stdin'} and {options.output or 'stdout'} are of different kinds: "
@@ -201,105 +185,6 @@ def _score_shards(options: argparse.Namespace) -> tuple[int, int]:
         options.ray, count=options.workers, cpus=options.worker_cpus, gpus=True
     ) as in_order:
         return score_shards(options.shards, options.output, scorer, in_order)
-
-
-def _score_files(options: argparse.Namespace, model: "RewardModel") -> tuple[int, int]:
-    """Score what the command line names; returns how many rows were read and how many scored."""
-    how = How(options.normalise, options.refuse_control_tokens)
-    with replacing(options.output) if options.output else nullcontext() as partial:
-        if partial and _is_parquet(options.output):
-            return _score_parquet(model, options.input, partial, how)
-        try:
-            with _reading(options.input) as source, _writing(partial, options.output) as sink:
-                return _score_lines(model, source, sink, how)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise InputError(
-                f"{options.input} cannot be read to its end ({error}): write it again."
-            ) from None
-
-
-def _is_parquet(path: Path | None) -> bool:
-    return path is not None and path.suffix == ".parquet"
-
-
-def _reading(path: Path | None) -> AbstractContextManager[BinaryIO]:
-    if path is None:
-        return nullcontext(sys.stdin.buffer)
-    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
-
-
-def _writing(partial: Path | None, path: Path) -> AbstractContextManager[BinaryIO]:
-    if partial is None:
-        return nullcontext(sys.stdout.buffer)
-    return cast(BinaryIO, gzip.open(partial, "wb")) if path.suffix == ".gz" else partial.open("wb")
-
-
-def _score_lines(
-    model: "RewardModel", source: BinaryIO, sink: BinaryIO, how: How
-) -> tuple[int, int]:
-    numbers = deque[int]()  # of the lines that are read and not scored yet
-
-    def rows() -> Iterator[Row | UnusableError]:
-        for number, line in enumerate(lines_of(source), 1):
-            if line is None or line.strip():
-                numbers.append(number)
-                yield UnusableError("too_long") if line is None else _object(line)
-
-    read = written = 0
-    for scored in score(model, rows(), **how._asdict(), progress=True):
-        number = numbers.popleft()
-        read += 1
-        _name(f"line {number}", scored, reason_of(model, scored))
-        if isinstance(scored, UnusableError):
-            continue
-        written += 1
-        # A lone surrogate in a column that is not scored becomes the escape that JSON has for it.
-        text = json.dumps(scored, ensure_ascii=False)
-        sink.write(text.encode("utf-8", "backslashreplace") + b"\n")
-    sink.flush()
-    return read, written
-
-
-def _object(line: bytes) -> Row | UnusableError:
-    try:
-        value = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        return UnusableError("not_UTF-8")
-    except (ValueError, RecursionError):
-        return UnusableError("not_JSON")
-    return value if isinstance(value, dict) else UnusableError("not_a_JSON_object")
-
-
-def _name(place: str, scored: Row | UnusableError, reason: str | None) -> None:
-    if reason:
-        kept = "" if isinstance(scored, UnusableError) else " (scored nevertheless)"
-        tqdm.write(f"score: {place}: {reason.replace('_', ' ')}{kept}", file=sys.stderr)
-
-
-def _score_parquet(model: "RewardModel", source: Path, target: Path, how: How) -> tuple[int, int]:
-    read = written = 0
-    with open_shard(source) as file:
-        whole = scored_schema(file.schema_arrow, str(source))
-        columns = columns_for(file.schema_arrow.names)
-        kept = [field for field in file.schema_arrow if field.name not in columns]
-        schema = pa.schema([*kept, *(whole.field(name) for name in columns)])
-        with (
-            parquet_writer(target, schema) as writer,
-            tqdm(desc="score", unit="row", total=file.metadata.num_rows, disable=None) as bar,
-        ):
-            for batch in batches_of(source, file):
-                scored = score_batch(model, batch, how, bar)
-                for number, row in enumerate(scored, read + 1):
-                    _name(f"row {number}", row, reason_of(model, row))
-                good = [row for row in scored if not isinstance(row, UnusableError)]
-                whole_rows = batch.filter([not isinstance(row, UnusableError) for row in scored])
-                arrays = [whole_rows[field.name] for field in kept]
-                arrays += [
-                    pa.array([r[name] for r in good], schema.field(name).type) for name in columns
-                ]
-                writer.write_batch(pa.record_batch(arrays, schema=schema))
-                read, written = read + len(scored), written + len(good)
-    return read, written
 
 
 if __name__ == "__main__":

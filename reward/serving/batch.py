@@ -14,6 +14,7 @@ Importing this takes no torch; the first batch in a process opens the model.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
@@ -149,6 +150,16 @@ def score_batch(
     read = [name for name in columns_read(rewards) if name in batch.schema.names]
     rows = [UnusableError(r) if isinstance(r, str) else r for r in rows_of(batch.select(read))]
     return [*score_chunk(model, rows, how, bar)]
+
+
+def score_rows(
+    model: "RewardModel", rows: Iterable[Row | UnusableError], how: How, *, progress: bool
+) -> Iterator[Row | UnusableError]:
+    """Any number of rows, chunk by chunk, as `score_chunk` does; with a bar on stderr if wanted."""
+    rest = iter(rows)
+    with tqdm(desc="score", unit="row", disable=None if progress else True) as bar:
+        while chunk := list(islice(rest, CHUNK_ROWS)):
+            yield from score_chunk(model, chunk, how, bar)
 
 
 def score_chunk(

@@ -65,7 +65,14 @@ def test_two_workers_of_the_queue_do_what_one_run_after_the_other_does(
     folder = clone(usual, tmp_path / "queue/project")
     for name, change in changes.items():
         dvc(folder, "exp", "run", "--queue", "--name", name, "-S", change, "-S", "train.epochs=8")
-    dvc(folder, "queue", "start", "--jobs", "2")
+    subprocess.run(  # with no pipe, which the workers would hold open to their end
+        [*DVC, "queue", "start", "--jobs", "2"],
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
     most, until = 0, time.monotonic() + SECONDS
     while (status := dvc(folder, "queue", "status")).count("Success") < len(changes):
         assert time.monotonic() < until, status

@@ -88,7 +88,7 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        if is_of_the_machine(error) or isinstance(error, FileNotFoundError):
+        if is_of_the_machine(error):
             raise
         raise InputError(
             f"{path} is damaged ({first_line(error)}): `python -m reward.verify` says how to "

@@ -67,7 +67,7 @@ def replacing(path: Path) -> Iterator[Path]:
             yield partial
             _settle(partial)
             _put(partial, path)
-            _sync(path.parent)
+            sync(path.parent)
         except Exception as error:
             error.add_note(str(path))  # what errors of the system do not tell
             raise
@@ -145,10 +145,11 @@ def _settle(path: Path) -> None:
             # A folder that gives its group to all that comes into it goes on doing so.
             usual = 0o777 | mode & stat.S_ISGID if stat.S_ISDIR(mode) else 0o666
             one.chmod(usual & ~mask)
-            _sync(one)
+            sync(one)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file's content or a folder's entries are on the disk, as after a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

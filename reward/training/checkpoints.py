@@ -25,8 +25,8 @@ import torch
 
 from reward.harness.closure import PROJECT, import_closure
 from reward.harness.errors import InputError
-from reward.harness.files import read_json, remove, sha256, write_json
-from reward.training.manifest import damage, sync, write_manifest
+from reward.harness.files import read_json, remove, sha256, sync, write_json
+from reward.training.manifest import damage, write_manifest
 
 log = logging.getLogger(__name__)
 

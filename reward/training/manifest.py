@@ -6,10 +6,9 @@ where the old one's states are gone.
 """
 
 import errno
-import os
 from pathlib import Path
 
-from reward.harness.files import read_json, sha256, write_json
+from reward.harness.files import read_json, sha256, sync, write_json
 
 COMPLETE = "complete"  # the name of the list
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP)  # of file systems that cannot sync a folder
@@ -55,15 +54,3 @@ def damage(checkpoint: Path) -> str | None:
         except OSError as error:
             return f"its {name} cannot be read ({error.strerror})"
     return None
-
-
-def sync(path: Path) -> None:
-    """Wait until a file's content or a folder's entries are on the disk, as after a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in NO_SYNC:
-            raise
-    finally:
-        os.close(descriptor)

@@ -274,11 +274,11 @@ def synthetic_texts(size: int, seed: int) -> Iterator[Sequence[tuple[str, str, s
     """
     sample = (PROJECT / "data/sources/sample.jsonl").read_text(encoding="utf-8")
     words = " ".join(json.loads(line)["prompt"] for line in sample.splitlines()).split()
-    random = np.random.default_rng(seed)
+    profile, random = PROFILES["helpsteer"], np.random.default_rng(seed)
     for start in range(0, size, BATCH):
         count = min(BATCH, size - start)
         columns = []
-        for lengths in PROFILES["helpsteer"]:
+        for lengths in (profile.prompt, *profile.answers):
             counts = np.maximum(lengths.draw(random, count) * WORDS_PER_TOKEN, 1).astype(int)
             drawn = iter(random.integers(0, len(words), counts.sum()).tolist())
             columns.append(

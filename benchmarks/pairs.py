@@ -1,7 +1,9 @@
-"""Pairs to measure on: lengths like those of two public data sets, drawn from a seed."""
+"""Pairs to measure on: lengths like those of public data sets, drawn from a seed."""
 
 import argparse
 import math
+from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from reward.harness.errors import InputError
 from reward.harness.params import load_params
+from reward.scoring.comparisons import Comparisons
 from reward.scoring.groups import Group
 from reward.tokens.records import Token
 from reward.tokens.truncation import truncate
@@ -34,36 +37,63 @@ class Lengths(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """Lengths of what both sides of a pair begin with, and of what each has alone."""
+    """Lengths of what all answers to a prompt begin with, and of what each has alone; each answer
+    is preferred to those that come after it.
+    """
 
     prompt: Lengths
-    chosen: Lengths
-    rejected: Lengths
+    answers: tuple[Lengths, ...]
+
+    @property
+    def pairs(self) -> int:
+        """Of one prompt."""
+        return math.comb(len(self.answers), 2)
 
 
 # helpsteer: HelpSteer2 (Wang et al. 2024, arXiv 2406.08673), counted with GPT-2's tokenizer.
 # dialogue: hh-rlhf (Bai et al. 2022, arXiv 2204.05862), whose conversations are long and whose
 # answers are short; the answers' spread is taken to be that of the common part.
+# ranked4: the means of UltraFeedback (Cui et al. 2023, arXiv 2310.01377); ranked7: seven answers as
+# in Nectar (Zhu et al. 2023). The spread of the first and the lengths of the second are assumed.
 PROFILES = {
-    "helpsteer": Profile(Lengths(150, 48), Lengths(350, 305), Lengths(350, 305)),
-    "dialogue": Profile(Lengths(123, 94), Lengths(41, 31), Lengths(51, 39)),
+    "helpsteer": Profile(Lengths(150, 48), (Lengths(350, 305),) * 2),
+    "dialogue": Profile(Lengths(123, 94), (Lengths(41, 31), Lengths(51, 39))),
+    "ranked4": Profile(Lengths(185, 90), (Lengths(305, 265),) * 4),
+    "ranked7": Profile(Lengths(185, 90), (Lengths(200, 150),) * 7),
 }
 
 
-def choose_pairs(options: argparse.Namespace) -> list[Group]:
+def choose_pairs(options: argparse.Namespace) -> Comparisons:
     """The pairs of one round, the same for the same options."""
     count = options.steps * options.batch_pairs
     random = np.random.default_rng(options.seed)
     if options.pairs:
-        return read_pairs(options.pairs, random, count, options.max_length)
-    return draw_pairs(PROFILES[options.profile], random, count, options.max_length)
+        return all_compared(read_pairs(options.pairs, random, count, options.max_length))
+    profile = PROFILES[options.profile]
+    if options.batch_pairs % profile.pairs:
+        raise InputError(
+            f"--batch-pairs {options.batch_pairs} is no multiple of the {profile.pairs} pairs that "
+            f"a prompt of {options.profile} has: choose one."
+        )
+    return all_compared(draw_pairs(profile, random, count // profile.pairs, options.max_length))
+
+
+def all_compared(groups: Sequence[Group]) -> Comparisons:
+    """Each answer of a group preferred to all that come after it."""
+    pairs = [
+        (number, chosen, rejected)
+        for number, group in enumerate(groups)
+        for chosen, rejected in combinations(range(len(group.sequences)), 2)
+    ]
+    return Comparisons(groups, np.array(pairs, dtype=np.int64))
 
 
 def draw_pairs(
     profile: Profile, random: np.random.Generator, count: int, max_length: int
 ) -> list[Group]:
-    """Pairs of random tokens, truncated as tokenize does it."""
-    lengths = zip(*(part.draw(random, count).tolist() for part in profile), strict=True)
+    """Random tokens for so many prompts and their answers, truncated as tokenize does it."""
+    parts = (profile.prompt, *profile.answers)
+    lengths = zip(*(part.draw(random, count).tolist() for part in parts), strict=True)
     drawn = [[random.integers(0, WORDS - 1, n) for n in sizes] for sizes in lengths]
     return [shorten(prompt, answers, max_length) for prompt, *answers in drawn]
 
@@ -86,7 +116,7 @@ def read_pairs(file: Path, random: np.random.Generator, count: int, max_length: 
 
 
 def shorten(prompt: np.ndarray, answers: list[np.ndarray], max_length: int) -> Group:
-    """A pair truncated by the rule, and with the floor, that tokenize has."""
+    """Answers truncated by the rule, and with the floor, that tokenize has."""
     floor = load_params(TokenizeParams).tokenize.prompt_floor
     short = truncate(prompt, answers, max_length, floor, starts=())
     return Group.of([np.concatenate([short.prompt, answer]) for answer in short.responses])

@@ -120,7 +120,7 @@ def draw_many(options: argparse.Namespace, random: np.random.Generator) -> list[
     """Prompts with n answers each, as many answers in all as the pairs have."""
     profile, groups = PROFILES[options.profile], []
     for _ in range(max(1, 2 * options.pairs // options.answers)):
-        sizes = profile.prompt.draw(random, 1), profile.chosen.draw(random, options.answers)
+        sizes = profile.prompt.draw(random, 1), profile.answers[0].draw(random, options.answers)
         (prompt,), answers = ([random.integers(0, WORDS, n) for n in part] for part in sizes)
         groups.append(shorten(prompt, answers, options.max_length))
     return groups
@@ -230,7 +230,8 @@ def read_options() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--profile", choices=PROFILES, default="helpsteer", help="lengths of the pairs")
+    of_pairs = [name for name, profile in PROFILES.items() if profile.pairs == 1]
+    add("--profile", choices=of_pairs, default="helpsteer", help="lengths of the pairs")
     add("--max-length", type=int, default=2048, help="tokens; the default cuts next to nothing")
     add("--pairs", type=int, default=96, help="per round")
     add("--answers", type=int, default=8, help="n of best of n")

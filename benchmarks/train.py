@@ -1,6 +1,7 @@
 """Training side by side: TRL's RewardTrainer and this project's, on the same pairs in one run.
 
     python -m benchmarks.train --profile helpsteer --max-length 256
+    python -m benchmarks.train --profile ranked4 --batch-pairs 48 --micro-batch-tokens 1536
 
 (a) TRL with its defaults, (b) TRL without checkpointing at its best batch size, (c) PairTrainer:
 the same initial weights, pairs in every step and number of steps, in turns. Prints a table and, as
@@ -9,6 +10,7 @@ its last line, one JSON object; benchmarks/README.md explains both.
 
 import argparse
 import json
+import math
 import platform
 import statistics
 from contextlib import ExitStack
@@ -28,7 +30,8 @@ BATCH_SIZES = (1, 2, 4, 8, 16)  # tried for (b)
 def main(options: argparse.Namespace) -> None:
     """Measure, print the table, print the JSON line."""
     best = best_batch(options)
-    batches = {"a": min(DEFAULT_BATCH, options.batch_pairs), "b": best, "c": options.batch_pairs}
+    default = math.gcd(DEFAULT_BATCH, options.batch_pairs)  # as many as divide a step
+    batches = {"a": default, "b": best, "c": options.batch_pairs}
     seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
     rates = []
     with ExitStack() as stack:

@@ -34,12 +34,15 @@ from trl import RewardConfig, RewardTrainer
 from benchmarks.pairs import WORDS, choose_pairs
 from benchmarks.work import training_flops
 from reward.harness.params import load_params
+from reward.scoring.comparisons import NONE
 from reward.scoring.devices import best_device, device_name, precision
 from reward.sources.backbones import Lora
 from reward.tokens.records import Token
 from reward.training.losses import bradley_terry
 from reward.training.network import lora_config
-from reward.training.trainer import PairTrainer, Steps
+from reward.training.objective import Objective
+from reward.training.steps import Steps
+from reward.training.trainer import PairTrainer
 from stages.train import TrainParams
 
 PAD = "<pad>"
@@ -79,14 +82,17 @@ class Bench:
 
     def __init__(self, name: str, options: argparse.Namespace, batch: int, scratch: str):
         self.options, self.batch, self.scratch = options, batch, Path(scratch)
-        self.pairs = choose_pairs(options)
+        self.compared = choose_pairs(options)
+        self.groups = self.compared.groups
         self.device = best_device() if options.device == "auto" else torch.device(options.device)
         self.numbers = precision(self.device)
-        self.steps = Steps(len(self.pairs), options.batch_pairs, 1, options.seed)
+        sizes = self.compared.sizes.tolist()
+        self.steps = Steps(sizes, options.batch_pairs, 1, options.seed)
         default = load_params(TrainParams).train.micro_batch_tokens.on(self.device)
         self.budget = options.micro_batch_tokens or default
         # Beyond every token: padding is never taken for text, nor text for padding.
-        self.padding = max(WORDS - 1, *(int(max(map(np.max, p.sequences))) + 1 for p in self.pairs))
+        largest = max(int(np.max(answer)) for group in self.groups for answer in group.sequences)
+        self.padding = max(WORDS - 1, largest + 1)
         self.network = self._network()
         self.memory_before = self._memory()
         self.trainer = self._project() if name == "c" else self._trl(defaults=name == "a")
@@ -130,8 +136,8 @@ class Bench:
         """What there is to do in a round, and on what."""
         options, width = self.options, self.options.width
         return {
-            "valid_tokens": sum(len(side) for pair in self.pairs for side in pair.sequences),
-            "computed_tokens": sum(pair.shared_tokens for pair in self.pairs),
+            "valid_tokens": sum(len(side) for pair in self._sides() for side in pair),
+            "computed_tokens": sum(group.shared_tokens for group in self.groups),
             "flops": self._flops(),
             "product": f"({self._micro_batch()}x{width})@({width}x{4 * width})",
             "micro_batch_tokens": self.budget,
@@ -166,12 +172,15 @@ class Bench:
             **self._given(activation_checkpointing=False),
             lora=self._lora(),
             steps=self.steps,
-            groups=self.pairs,
-            gaps=np.zeros(len(self.pairs), dtype=np.float32),
-            loss=bradley_terry,
-            centring_factor=0.0,
+            objective=Objective(
+                self.compared,
+                np.zeros(len(self.compared.pairs), dtype=np.float32),
+                bradley_terry,
+                centring_factor=0.0,
+                weighting="pairs",
+            ),
             budget=self.budget,
-            validation=[],
+            validation=NONE,
             curve=self.scratch / "curve.csv",
         )
 
@@ -181,8 +190,7 @@ class Bench:
 
     def _given(self, **more: Any) -> dict[str, Any]:
         """What every trainer gets: TRL's defaults, except where machine or comparison ask."""
-        order = [i for batch in self.steps for i in batch]
-        chosen, rejected = zip(*(self.pairs[i].sequences for i in order), strict=True)
+        chosen, rejected = zip(*self._sides(), strict=True)
         arguments = RewardConfig(
             output_dir=str(self.scratch),
             use_cpu=self.device.type == "cpu",
@@ -212,14 +220,21 @@ class Bench:
             "processing_class": tokenizer,
         }
 
+    def _sides(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The chosen and the rejected side of each pair, in the order of the steps."""
+        groups = [self.groups[i] for step in self.steps for i in step]
+        answers = [answer for group in groups for answer in group.sequences]
+        _, sides = self.compared.among([i for step in self.steps for i in step])
+        return [(answers[chosen], answers[rejected]) for chosen, rejected in sides]
+
     def _flops(self) -> int:
-        return training_flops(self.network, self.pairs)
+        return training_flops(self.network, self.groups)
 
     def _micro_batch(self) -> int:
         """Tokens of an average micro-batch of (c)."""
         assert isinstance(self.trainer, PairTrainer)
-        cuts = [self.trainer.micro_batches(batch) for batch in self.steps]
-        return round(sum(pair.shared_tokens for pair in self.pairs) / sum(map(len, cuts)))
+        cuts = [self.trainer.gradient.micro_batches(batch) for batch in self.steps]
+        return round(sum(group.shared_tokens for group in self.groups) / sum(map(len, cuts)))
 
     def _memory(self) -> int:
         """The most bytes there ever were, on CUDA those of tensors, else the process's."""

@@ -10,9 +10,9 @@ from reward.scoring.groups import Group
 from reward.scoring.layers import last_feed_forward
 
 
-def training_flops(network: PreTrainedModel, pairs: Sequence[Group]) -> int:
-    """Operations that training a GPT-2 once on each pair must compute: common prefixes once, and
-    the last layer's feed-forward part for the tokens that give the rewards alone.
+def training_flops(network: PreTrainedModel, groups: Sequence[Group]) -> int:
+    """Operations that training a GPT-2 once on each group must compute: answers and common prefixes
+    once, and the last layer's feed-forward part for the tokens that give the rewards alone.
 
     Per token a layer of p weights costs 2 p forward, 2 p for its input's gradient and 2 p for its
     weights', where those are needed: under LoRA the base's weights have none, nor does what comes
@@ -29,8 +29,8 @@ def training_flops(network: PreTrainedModel, pairs: Sequence[Group]) -> int:
     last = last_feed_forward(network)
     assert last is not None
     narrowed = set(last.modules())
-    computed = sum(pair.shared_tokens for pair in pairs)
-    scored = sum(len(pair.sequences) for pair in pairs)
+    computed = sum(group.shared_tokens for group in groups)
+    scored = sum(len(group.sequences) for group in groups)
     linear = 0
     for name, module in layers:
         weight = module.weight
@@ -38,13 +38,13 @@ def training_flops(network: PreTrainedModel, pairs: Sequence[Group]) -> int:
         passes = 1 + (full or not first) + weight.requires_grad
         tokens = scored if module in narrowed else computed
         linear += 2 * passes * weight.numel() * tokens
-    seen = sum(_seen(pair) for pair in pairs)
+    seen = sum(_seen(group) for group in groups)
     config = network.config
     return linear + 3 * 4 * config.hidden_size * config.num_hidden_layers * seen
 
 
-def _seen(pair: Group) -> int:
+def _seen(group: Group) -> int:
     """Number of (query, key): a token sees itself and what comes before it on its side."""
-    own = [len(sequence) - pair.prefix for sequence in pair.sequences]
-    triangles = sum(n * (n + 1) // 2 for n in [pair.prefix, *own])
-    return triangles + pair.prefix * sum(own)
+    own = [len(sequence) - group.prefix for sequence in group.sequences]
+    triangles = sum(n * (n + 1) // 2 for n in [group.prefix, *own])
+    return triangles + group.prefix * sum(own)

@@ -1,4 +1,4 @@
-"""Score every pair that was held out, once, and measure how good the model is."""
+"""Score every answer that was held out, once, and measure how good the model is."""
 
 from reward.harness.stage import run
 
@@ -21,8 +21,8 @@ from reward.harness.files import check_output, replacing, write_json
 from reward.harness.params import Params
 from reward.harness.results import write_metrics, write_plot
 from reward.harness.tables import parquet_writer, read_batches, read_table
+from reward.scoring.comparisons import read_comparisons
 from reward.scoring.devices import TokenBudget, best_device, keep_freed_memory
-from reward.scoring.groups import read_groups
 from reward.scoring.processes import Seconds, joined_processes
 from reward.scoring.scorer import Scorer, open_model, score_everywhere
 from reward.tokens.records import Token
@@ -74,7 +74,7 @@ def evaluate(
     accuracy_by_gap: Path,
     reward_length: Path,
 ) -> None:
-    """Score every pair that was held out, once, and measure how good the model is.
+    """Score every answer that was held out, once, and measure how good the model is.
 
     model, tokens, testsets: folders that train, tokenize and testsets wrote. scores: the folder for
     validation.parquet, testsets/NAME.parquet (reward.evaluation.scores) and details.json, which
@@ -133,11 +133,11 @@ def _score(
 ) -> dict[str, Array]:
     """The rewards of each set, shape (pairs, 2); in every process those of all pairs."""
     scorer = Scorer(open_model(model, device))
-    grouped = {name: read_groups(table) for name, table in sets.items()}
-    scorer.share_prefixes(grouped[VALIDATION])
+    compared = {name: read_comparisons(table) for name, table in sets.items()}
+    scorer.share_prefixes(compared[VALIDATION].groups)
     return {
-        name: np.stack(score_everywhere(scorer, groups, budget, f"evaluate {name}"))
-        for name, groups in grouped.items()
+        name: pairs.of_pairs(score_everywhere(scorer, pairs.groups, budget, f"evaluate {name}"))
+        for name, pairs in compared.items()
     }
 
 

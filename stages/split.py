@@ -19,14 +19,17 @@ from reward.harness.errors import InputError
 from reward.harness.files import replacing, write_json
 from reward.harness.params import Params, Seed
 from reward.harness.tables import parquet_writer, read_batches
+from reward.pairs.groups import first_of_group
 from reward.pairs.near_duplicates import Index, Signatures, signatures
 from reward.pairs.partitions import partitioned
 from reward.pairs.preference import BATCH_ROWS, SCHEMA, prompt_keys
 from reward.pairs.quality import Action
 
 SIDES = ("train", "validation")
-# What the pairs of a side are sorted by; the keys after pair_id only order kept duplicates.
-ORDER = ("pair_id", "source", "chosen_rating", "rejected_rating")
+# What the pairs of a side are sorted by: first the lowest pair_id of those that share rated answers
+# (K answers to one prompt), which for most is their own; what follows only orders kept duplicates.
+ORDER = ("group", "pair_id", "source", "chosen_rating", "rejected_rating")
+SORTED = SCHEMA.append(pa.field("group", pa.string()))
 PARTITION_ROWS = 20_000  # pairs sorted in memory at once; more where MOST_PARTITIONS do not suffice
 MOST_PARTITIONS = 100  # of each side; all of both sides are open at once
 
@@ -52,9 +55,11 @@ class SplitParams(Params):
 def split(params: SplitParams, raw: Path, splits: Path) -> None:
     """Write train.parquet and validation.parquet, each sorted by pair_id, to `splits`.
 
-    No prompt, compared by reward.pairs.preference.prompt_key, is on both sides;
-    near_duplicates.json has the number of prompts that are nearly on both. Memory holds one hash of
-    eight bytes per pair, and 256 bytes per validation pair for the near duplicates.
+    Pairs that share a rated answer stand together (reward.pairs.groups). No prompt, compared by
+    reward.pairs.preference.prompt_key, is on both sides; near_duplicates.json has the number of
+    prompts that are nearly on both. Memory holds one hash of eight bytes per pair, some hundred
+    bytes more where its prompt has other pairs, and 256 bytes per validation pair for the near
+    duplicates.
 
     Raises InputError where there is only one prompt, or where dropping near duplicates leaves
     nothing to train on.
@@ -77,7 +82,7 @@ def split(params: SplitParams, raw: Path, splits: Path) -> None:
         )
     with replacing(splits) as folder:
         folder.mkdir()
-        _write(pairs, (is_train, is_validation), folder)
+        _write(pairs, first_of_group(pairs, groups), (is_train, is_validation), folder)
         write_json(folder / "near_duplicates.json", counts)
     print(
         f"{is_train.sum():,} pairs to train, {is_validation.sum():,} to validate", file=sys.stderr
@@ -155,31 +160,39 @@ def _signatures(pairs: Path, wanted: NDArray[np.bool_], task: str) -> Iterator[S
                 yield signatures(chosen["prompt"].to_pylist())
 
 
-def _write(pairs: Path, wanted: tuple[NDArray[np.bool_], ...], folder: Path) -> None:
-    """Write each side sorted by pair_id: the pairs go into partitions by its first digits, and
+def _write(
+    pairs: Path, firsts: dict[int, str], wanted: tuple[NDArray[np.bool_], ...], folder: Path
+) -> None:
+    """Write each side sorted: the pairs go into partitions by the first digits of their groups, and
     the partitions are sorted one at a time.
     """
     count = min(max(len(wanted[0]) // PARTITION_ROWS, 1), MOST_PARTITIONS)
-    with partitioned(_numbered(pairs, wanted, count), SCHEMA, count * len(SIDES), folder) as read:
+    rows = _numbered(pairs, firsts, wanted, count)
+    with partitioned(rows, SORTED, count * len(SIDES), folder) as read:
         for side, name in enumerate(SIDES):
             with parquet_writer(folder / f"{name}.parquet", SCHEMA) as writer:
                 for number in range(side * count, (side + 1) * count):
                     table = read(number).sort_by([(key, "ascending") for key in ORDER])
-                    writer.write_table(table, row_group_size=BATCH_ROWS)
+                    writer.write_table(table.select(SCHEMA.names), row_group_size=BATCH_ROWS)
 
 
 def _numbered(
-    pairs: Path, wanted: tuple[NDArray[np.bool_], ...], count: int
+    pairs: Path, firsts: dict[int, str], wanted: tuple[NDArray[np.bool_], ...], count: int
 ) -> Iterator[tuple[pa.RecordBatch, NDArray[np.int64]]]:
-    """The pairs of each side, each with the number of its partition, which rises with pair_id."""
+    """The pairs of each side, each with the number of its partition, which rises with its group."""
     start = 0
     for batch in read_batches(pairs, BATCH_ROWS):
         stop = start + len(batch)
+        groups = batch["pair_id"]
+        if firsts:
+            own = enumerate(groups.to_pylist(), start)
+            groups = pa.array([firsts.get(row, pair_id) for row, pair_id in own], pa.string())
+        digits = pc.utf8_slice_codeunits(groups, 0, 8).to_pylist()
+        places = np.array([int(first, 16) * count >> 32 for first in digits], dtype=np.int64)
+        batch = pa.record_batch([*batch.columns, groups], schema=SORTED)
         for side, rows in enumerate(wanted):
-            part = batch.filter(pa.array(rows[start:stop]))
-            digits = pc.utf8_slice_codeunits(part["pair_id"], 0, 8).to_pylist()
-            numbers = [side * count + (int(first, 16) * count >> 32) for first in digits]
-            yield part, np.array(numbers, dtype=np.int64)
+            mine = rows[start:stop]
+            yield batch.filter(pa.array(mine)), side * count + places[mine]
         start = stop
 
 

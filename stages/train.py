@@ -19,8 +19,8 @@ from reward.harness.files import check_output, replacing
 from reward.harness.params import Params, Seed, pick
 from reward.harness.results import write_metrics
 from reward.harness.tables import read_table
+from reward.scoring.comparisons import NONE, read_comparisons, read_rating_gaps
 from reward.scoring.devices import best_device, precision
-from reward.scoring.groups import read_groups, read_rating_gaps
 from reward.scoring.layers import compute_again_in_backward
 from reward.scoring.processes import Seconds, joined_processes
 from reward.sources.backbones import Backbone
@@ -38,8 +38,10 @@ from reward.training.losses import LOSSES, check_gaps
 from reward.training.model_folder import open_tokenizer, save_trained
 from reward.training.network import build_network, lora_config
 from reward.training.normalisation import normalise
+from reward.training.objective import Objective
 from reward.training.options import Train, trainer_arguments
-from reward.training.trainer import PairTrainer, Steps
+from reward.training.steps import Steps
+from reward.training.trainer import PairTrainer
 
 
 class TrainParams(Params):
@@ -103,22 +105,25 @@ def _train(
 ) -> None:
     settings, entry = params.train, pick(params.backbones, "backbone", params.backbone)
     table = read_table(tokens / "train.parquet")
-    groups, gaps = read_groups(table), read_rating_gaps(table)
+    training, gaps = read_comparisons(table), read_rating_gaps(table)
     check_gaps(settings.loss, gaps)
     selects = settings.evaluate_steps > 0
-    validation = read_groups(read_table(tokens / "validation.parquet")) if selects else []
+    validation = read_comparisons(read_table(tokens / "validation.parquet")) if selects else NONE
     records = Dataset(table.select([Token.CHOSEN_IDS, Token.REJECTED_IDS]))
-    steps = Steps(len(groups), settings.batch_pairs, settings.epochs, params.seed)
+    steps = Steps(training.sizes.tolist(), settings.batch_pairs, settings.epochs, params.seed)
     dtype = precision(device).frozen if entry.lora else precision(device).trained
     network, tokenizer = build_network(backbone, params.seed, dtype), open_tokenizer(backbone)
     if settings.activation_checkpointing:
         compute_again_in_backward(network)
     trainer = PairTrainer(
         steps=steps,
-        groups=groups,
-        gaps=gaps,
-        loss=LOSSES[settings.loss],
-        centring_factor=settings.centring,
+        objective=Objective(
+            training,
+            gaps,
+            LOSSES[settings.loss],
+            centring_factor=settings.centring,
+            weighting=settings.weighting,
+        ),
         budget=settings.micro_batch_tokens.on(device),
         validation=validation,
         curve=curve,
@@ -138,14 +143,14 @@ def _train(
         callbacks=[EarlyStoppingCallback(settings.patience)] if settings.patience else None,
     )
     trainer.run(_start(state, checkpoints))
-    budget, summary = trainer.budget, trainer.summary()
+    budget, summary = trainer.gradient.budget, trainer.summary()
     with replacing(model) if state.is_main_process else nullcontext(model) as folder:
         save_trained(trainer, tokenizer, folder)
         del trainer, network  # and the optimiser's states: the saved model takes their place
         clear_device_cache(garbage_collection=True)
         if state.is_main_process:
             cut, pairs = TokenSettings.of(table.schema), settings.normalise_pairs
-            normalise(folder, cut, groups, pairs=pairs, seed=params.seed, budget=budget)
+            normalise(folder, cut, training.groups, pairs=pairs, seed=params.seed, budget=budget)
     if state.is_main_process:
         write_metrics(metrics, summary)
         discard(checkpoints)

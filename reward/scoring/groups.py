@@ -7,11 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from reward.tokens.prefix import common_prefix
-from reward.tokens.records import Token
 
 
 @dataclass(frozen=True)
@@ -38,44 +35,21 @@ class Group:
         """Tokens that the model computes when the prefix is shared."""
         return sum(map(len, self.sequences)) - (len(self.sequences) - 1) * self.prefix
 
-    def pieces(self, budget: int) -> "list[Group]":
-        """The sequences in groups, in order, of at most `budget` tokens where the prefix counts in
-        the first alone; one sequence that alone is longer is a group of its own.
+    def pieces(self, budget: int, *, known: bool = True, least: int = 1) -> "list[Group]":
+        """The sequences in groups, in order, of at most `budget` tokens each, or `least` sequences.
+
+        known: whether the prefix counts in the first alone, or else in each.
         """
         pieces: list[list[np.ndarray]] = []
         used = self.prefix
         for sequence in self.sequences:
             own = len(sequence) - self.prefix
-            if not pieces or used + own > budget:
-                used = 0 if pieces else self.prefix
+            if not pieces or (used + own > budget and len(pieces[-1]) >= least):
+                used = 0 if pieces and known else self.prefix
                 pieces.append([])
             pieces[-1].append(sequence)
             used += own
         return [Group(tuple(piece), self.prefix) for piece in pieces]
-
-
-def read_groups(table: pa.Table) -> list[Group]:
-    """The pairs of a token table as groups (chosen, rejected), in the table's order."""
-    chosen, rejected = (_rows(table[side]) for side in (Token.CHOSEN_IDS, Token.REJECTED_IDS))
-    prefixes = table[Token.PREFIX_LENGTH].to_pylist()
-    return [
-        Group(pair, min(prefix, *(len(side) - 1 for side in pair)))
-        for pair, prefix in zip(zip(chosen, rejected, strict=True), prefixes, strict=True)
-    ]
-
-
-def read_rating_gaps(table: pa.Table) -> np.ndarray:
-    """Chosen rating minus rejected rating of a token table, float32 (pairs,); NaN if unrated."""
-    gaps = pc.subtract(table[Token.CHOSEN_RATING], table[Token.REJECTED_RATING])
-    return gaps.to_numpy().astype(np.float32)
-
-
-def _rows(column: pa.ChunkedArray) -> list[np.ndarray]:
-    """A list column as views into its one value buffer: no copy per row."""
-    lists = column.combine_chunks()
-    values = lists.flatten().to_numpy()
-    ends = np.cumsum(lists.value_lengths().to_numpy())
-    return np.split(values, ends[:-1])
 
 
 def micro_batches(sizes: Sequence[tuple[int, int]], budget: int, padded: bool) -> list[list[int]]:

@@ -4,6 +4,9 @@ In a causal model a token depends on the tokens before it alone, so the tokens t
 a group start with are computed once. Everything but attention (reward.scoring.attention) works on
 single tokens and needs to know nothing of this. Nothing is padded. A group too large for one row is
 cut into several, of which the first alone has the prefix.
+
+Wang and Hegde 2024 (arXiv 2410.20305) published this for the two sides of a preference pair, and
+flash-preference's FlashRewardTrainer (github.com/li-plus/flash-preference) does it on CUDA.
 """
 
 from collections.abc import Iterator, Sequence

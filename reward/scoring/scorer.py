@@ -216,14 +216,31 @@ class Scorer:
         if not self.shared:
             alone = [Group((sequence,), 0) for sequence in group.sequences]
             return np.concatenate(self.score(alone, budget, None))
+        return self.in_passes(self.network, group, budget).cpu().numpy()
+
+    @torch.no_grad()
+    def in_passes(self, model: Callable[..., object], group: Group, budget: int) -> Tensor:
+        """Rewards of one group's answers, (answers,), in as many passes as `passes` says."""
+        cache: PrefixCache | None = [] if self.shared else None
+        return torch.cat([self(model, [piece], cache) for piece in self.passes(group, budget)])
+
+    def passes(self, group: Group, budget: int) -> list[Group]:
+        """One group cut so that a pass computes at most `budget` tokens, where there is no
+        gradient: all but the first find the prefix's keys and values in a cache.
+        """
+        if not self.shared:
+            return self.whole_passes(group, budget)
         # What is scored stands after the prefix, even where an answer is padding tokens alone.
         ends = [scored_position(sequence, self.pad_token_id) for sequence in group.sequences]
-        group = Group(group.sequences, min(group.prefix, *ends))
-        cache: PrefixCache = []
-        pieces = group.pieces(budget)
-        return np.concatenate(
-            [self(self.network, [piece], cache).cpu().numpy() for piece in pieces]
-        )
+        return Group(group.sequences, min(group.prefix, *ends)).pieces(budget)
+
+    def whole_passes(self, group: Group, budget: int) -> list[Group]:
+        """The same where each pass computes the prefix for itself, of two answers at least."""
+        if self.shared:
+            return group.pieces(budget, known=False, least=2)
+        rows = max(2, budget // max(map(len, group.sequences)))
+        starts = range(0, len(group.sequences), rows)
+        return [Group(group.sequences[i : i + rows], 0) for i in starts]
 
 
 def score_everywhere(

@@ -21,7 +21,7 @@ class Progress(TrainerCallback):
 
     COLUMNS = ("step", "epoch", "split", "loss", "accuracy", "margin", "learning_rate", "grad_norm")
 
-    def __init__(self, curve: Path, steps_per_epoch: int):
+    def __init__(self, curve: Path, steps_per_epoch: float):
         self.curve, self.steps_per_epoch = curve, steps_per_epoch
 
     def on_train_begin(

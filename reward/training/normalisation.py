@@ -25,9 +25,9 @@ def normalise(
     """Write the settings of a saved model into its config.json.
 
     model: the folder, which is opened and scored with as evaluate does it. tokens: how the texts
-    were cut. groups: the training pairs; `pairs` of them, drawn by the seed without replacement,
-    give mean and deviation of all their responses' rewards. Their mean is off by about
-    std / sqrt(2 x pairs). budget: tokens computed at once.
+    were cut. groups: the training pairs, those of K answers in one; `pairs` of them, drawn by the
+    seed without replacement, give mean and deviation of all their responses' rewards. Their mean is
+    off by about std / sqrt(2 x pairs). budget: tokens computed at once.
 
     Raises InputError where a reward is not finite.
     """

@@ -16,6 +16,7 @@ from trl import RewardConfig
 
 from reward.harness.params import Params
 from reward.scoring.devices import TokenBudget, precision
+from reward.training.objective import Weighting
 
 
 class Train(Params):
@@ -30,7 +31,8 @@ class Train(Params):
     weight_decay: NonNegativeFloat
     max_grad_norm: PositiveFloat
     activation_checkpointing: bool
-    loss: Literal["bradley-terry", "margin", "scaled"]
+    loss: Literal["bradley-terry", "margin", "scaled", "soft", "plackett-luce"]
+    weighting: Weighting
     centring: NonNegativeFloat
     checkpoint_steps: PositiveInt
     evaluate_steps: NonNegativeInt

@@ -20,7 +20,7 @@ from reward.harness.errors import InputError
 from reward.harness.params import load_params
 from reward.pairs.preference import UnusableError
 from reward.score import score
-from reward.scoring.groups import read_groups
+from reward.scoring.comparisons import read_comparisons
 from reward.scoring.scorer import Scorer, open_model
 from reward.serving.model import RewardModel
 from reward.serving.questions import read_question
@@ -84,7 +84,7 @@ def test_pairs_get_the_rewards_of_evaluate(folder: Path, tmp_path: Path) -> None
         tmp_path / "tokens",
     )
     table = pq.read_table(tmp_path / "tokens/train.parquet")
-    groups = read_groups(table)
+    groups = read_comparisons(table).groups
     scorer = Scorer(open_model(folder, torch.device("cpu")))
     assert scorer.share_prefixes(groups)
     theirs = dict(zip(table["pair_id"].to_pylist(), scorer.score(groups, 500, None), strict=True))

@@ -27,7 +27,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize("profile", PROFILES)
 def test_lengths_have_their_mean_and_median(profile: str) -> None:
     random = np.random.default_rng(0)
-    for lengths in PROFILES[profile]:
+    for lengths in {PROFILES[profile].prompt, *PROFILES[profile].answers}:
         drawn = lengths.draw(random, 400_000)
         assert drawn.min() >= 1
         assert drawn.mean() == pytest.approx(lengths.mean, rel=0.02)
@@ -87,7 +87,8 @@ def test_synthetic_texts_have_the_lengths_of_the_profile() -> None:
     texts = [pair for batch in synthetic_texts(4000, seed=0) for pair in batch]
     assert len(texts) == len(set(texts)) == 4000
     words = np.array([[len(text.split()) for text in pair] for pair in texts])
-    means = [lengths.mean * WORDS_PER_TOKEN for lengths in PROFILES["helpsteer"]]
+    helpsteer = PROFILES["helpsteer"]
+    means = [lengths.mean * WORDS_PER_TOKEN for lengths in (helpsteer.prompt, *helpsteer.answers)]
     np.testing.assert_allclose(words.mean(axis=0), means, rtol=0.1)
 
 
@@ -112,7 +113,10 @@ SMALL = ["--layers=1", "--width=64", "--max-length=32", "--rounds=1", "--steps=1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [["--batch-pairs=2"], ["--batch-pairs=1", "--lora"]])
+@pytest.mark.parametrize(
+    "more",
+    [["--batch-pairs=2"], ["--batch-pairs=1", "--lora"], ["--batch-pairs=6", "--profile=ranked4"]],
+)
 def test_train_compares_three_ways(more: list[str]) -> None:
     result = last_line("benchmarks.train", *SMALL, *more)
     assert result["gradient_difference"] < 1e-5

@@ -1,12 +1,10 @@
 """reward/scoring/groups.py: prefixes, micro-batches under a budget, shares of processes."""
 
 import numpy as np
-import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward.scoring.groups import Group, micro_batches, read_groups, shares
-from reward.tokens.records import Token
+from reward.scoring.groups import Group, micro_batches, shares
 
 ids = st.lists(st.integers(0, 2), min_size=1, max_size=12).map(np.array)
 sizes = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 3)), min_size=1, max_size=20)
@@ -52,30 +50,13 @@ def test_prefix_is_common_and_longest(sequences: list[np.ndarray]) -> None:
         assert len({tuple(sequence[: group.prefix + 1]) for sequence in sequences}) > 1
 
 
-def test_groups_of_a_sliced_table_are_its_rows() -> None:
-    table = pa.table(
-        {
-            Token.CHOSEN_IDS: [[9], [1, 2, 3], [1, 4]],
-            Token.REJECTED_IDS: [[8], [1, 2], [5]],
-            Token.PREFIX_LENGTH: [0, 2, 0],
-        }
-    )
-    first, second = read_groups(table.slice(1))
-    assert (first.prefix, second.prefix) == (1, 0)  # 2 would leave nothing of 1 2
-    assert [sequence.tolist() for sequence in first.sequences] == [[1, 2, 3], [1, 2]]
-    assert [sequence.tolist() for sequence in second.sequences] == [[1, 4], [5]]
-
-
-def test_a_table_says_how_much_its_sides_share() -> None:
-    table = pa.table(
-        {
-            Token.CHOSEN_IDS: [[1, 2, 3]],
-            Token.REJECTED_IDS: [[1, 2, 4]],
-            Token.PREFIX_LENGTH: [1],  # not 2: it is read rather than computed
-        }
-    )
-    (group,) = read_groups(table)
-    assert group.prefix == 1
+def test_pieces_that_each_compute_the_prefix_have_two_answers_at_least() -> None:
+    group = Group.of([np.array([5, 6, *own]) for own in ([1], [2, 2], [3] * 6, [4], [7])])
+    pieces = group.pieces(6, known=False, least=2)
+    # 5 6 | 1 | 2 2 are five tokens; 5 6 | 3 3 3 3 3 3 | 4 are nine, and the shortest pair there is.
+    assert [len(piece.sequences) for piece in pieces] == [2, 2, 1]
+    assert [piece.shared_tokens for piece in pieces] == [5, 9, 3]
+    assert [len(piece.sequences) for piece in group.pieces(1, known=False, least=2)] == [2, 2, 1]
 
 
 def test_micro_batches_take_the_longest_first() -> None:

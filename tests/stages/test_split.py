@@ -3,7 +3,7 @@
 import json
 import random
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +191,54 @@ def test_kept_duplicates_do_not_make_the_output_depend_on_the_order(tmp_path: Pa
     one, other = run(tmp_path / "one", twice), run(tmp_path / "other", twice[::-1])
     for side in SIDES:
         assert rows(one, side) == rows(other, side)
+
+
+def ranked_pairs(prompts: int) -> list[Preference]:
+    """All pairs of two to five rated answers to each prompt."""
+    return [
+        Preference((Message("user", f"prompt {n}"),), f"answer {i}", f"answer {j}", -i, -j)
+        for n in range(prompts)
+        for i, j in combinations(range(n % 4 + 2), 2)
+    ]
+
+
+@pytest.mark.parametrize("partition_rows", [50_000, 16])
+def test_pairs_that_share_a_rated_answer_stand_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, partition_rows: int
+) -> None:
+    monkeypatch.setattr(stage, "PARTITION_ROWS", partition_rows)
+    pairs = ranked_pairs(60)
+    random.Random(1).shuffle(pairs)
+    splits = run(tmp_path, pairs)
+    found = 0
+    for side in SIDES:
+        prompts = [row["prompt"][0]["content"] for row in rows(splits, side)]
+        runs = [name for name, _ in groupby(prompts)]
+        assert len(runs) == len(set(runs)) > 3
+        firsts = []
+        for _, group in groupby(rows(splits, side), key=lambda row: row["prompt"]):
+            ids = [row["pair_id"] for row in group]
+            assert ids == sorted(ids)
+            firsts.append(ids[0])
+        assert firsts == sorted(firsts)
+        found += len(prompts)
+    assert found == len(pairs) == 15 * (1 + 3 + 6 + 10)
+
+
+def test_another_prompt_or_rating_or_none_parts_pairs(tmp_path: Path) -> None:
+    """By pair_id alone, as if no pair had anything in common."""
+    pairs = [
+        pair
+        for n in range(100)
+        for pair in (
+            Preference((Message("user", f"prompt {n}"),), "answer", f"{n}", 3.0, 1.0),
+            Preference((Message("user", f"prompt {n}"),), "answer", f"other {n}", 2.0, 1.0),
+            Preference((Message("user", f"Prompt {n}"),), "answer", f"{n}", 3.0, 1.0),
+            Preference((Message("user", f"prompt {n}"),), "none", "rated", None, None),
+            Preference((Message("user", f"prompt {n}"),), "none", "rated either", None, None),
+        )
+    ]
+    splits = run(tmp_path, pairs)
+    for side in SIDES:
+        ids = [row["pair_id"] for row in rows(splits, side)]
+        assert ids == sorted(ids)

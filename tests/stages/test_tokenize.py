@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from reward.harness.errors import InputError
 from reward.harness.params import load_params
 from reward.pairs.preference import SCHEMA
+from reward.tokens import tokenization
 from reward.tokens.records import TOKENS
 from reward.tokens.tokenization import Tokenize
 from stages.tokenize import TokenizeParams, tokenize
@@ -162,6 +164,8 @@ def test_every_pair_fits_and_differs(
     folder = tmp_path_factory.mktemp("property")
     rows = [preference(0, "a", "b", "c")]
     rows += [preference(n, p, c, r) for n, (p, c, r) in enumerate(pairs, 1) if c != r]
+    for number, row in enumerate(rows):  # each answer rated by itself: no pair shares one
+        row["rejected_rating"] = -number
     splits = write_splits(folder / "splits", rows)
     tokenize(params(max_length, floor), splits, backbone, folder / "tokens")
     records = pq.read_table(folder / "tokens/train.parquet").to_pylist()
@@ -175,6 +179,97 @@ def test_every_pair_fits_and_differs(
         assert chosen[prefix : prefix + 1] != rejected[prefix : prefix + 1]
         whole = record["prompt_tokens"] + max(record["chosen_tokens"], record["rejected_tokens"])
         assert max(len(chosen), len(rejected)) == min(whole, max_length)
+
+
+def ranked(first: int, prompt: str, *answers: str) -> list[dict[str, Any]]:
+    """All pairs of answers, best first, that are rated 9, 8, ..."""
+    rated = [(answer, 9.0 - place) for place, answer in enumerate(answers)]
+    return [
+        preference(first + number, prompt, one, other)
+        | {"chosen_rating": high, "rejected_rating": low}
+        for number, ((one, high), (other, low)) in enumerate(combinations(rated, 2))
+    ]
+
+
+def test_answers_of_one_prompt_are_cut_together(backbone: Path, tmp_path: Path) -> None:
+    rows = ranked(0, "a b c d", "e f g h i", "j", "k l")
+    tokenize(params(8), write_splits(tmp_path / "splits", rows), backbone, tmp_path / "tokens")
+    records = pq.read_table(tmp_path / "tokens/train.parquet").to_pylist()
+    # 5 + 6 = 11 tokens for the longest: the prompt keeps floor(0.5 * 8) = 4 of its tokens, so that
+    # the longest keeps 4, and the others fit; alone, j and k l would leave all 5 of the prompt.
+    prompt = [1, 2, 3, END]
+    long, short, other = [*prompt, 4, 5, 6, 7], [*prompt, 9, END], [*prompt, 10, 11, END]
+    assert [(row["chosen_ids"], row["rejected_ids"]) for row in records] == [
+        (long, short),
+        (long, other),
+        (short, other),
+    ]
+    assert [row["prefix_length"] for row in records] == [4, 4, 4]
+    assert [row["prompt_tokens"] for row in records] == [5, 5, 5]
+    assert [(row["chosen_tokens"], row["rejected_tokens"]) for row in records] == [
+        (6, 2),
+        (6, 3),
+        (2, 3),
+    ]
+
+
+def test_pairs_of_one_prompt_without_a_common_answer_are_cut_by_themselves(
+    backbone: Path, tmp_path: Path
+) -> None:
+    rows = [*ranked(0, "a b c d", "e f g h i", "j"), *ranked(1, "a b c d", "k l", "m")]
+    rows += [row | {"rejected_rating": 1.0} for row in ranked(2, "a b c d", "n", "j")]  # not 8
+    splits = write_splits(tmp_path / "splits", rows)
+    tokenize(params(8), splits, backbone, tmp_path / "tokens")
+    for number, row in enumerate(rows):
+        alone = write_splits(tmp_path / f"alone-{number}", [row])
+        tokenize(params(8), alone, backbone, tmp_path / f"tokens-{number}")
+        (expected,) = pq.read_table(tmp_path / f"tokens-{number}/train.parquet").to_pylist()
+        assert pq.read_table(tmp_path / "tokens/train.parquet").to_pylist()[number] == expected
+
+
+def test_a_pair_that_would_become_equal_is_cut_by_itself(backbone: Path, tmp_path: Path) -> None:
+    # The first two differ in their last word only, the third from the first on.
+    rows = ranked(0, "a", "b c d e f g h i j", "b c d e f g h i k", "l")
+    tokenize(params(6), write_splits(tmp_path / "splits", rows), backbone, tmp_path / "tokens")
+    records = pq.read_table(tmp_path / "tokens/train.parquet").to_pylist()
+    first, *others = [(row["chosen_ids"], row["rejected_ids"]) for row in records]
+    # What they share gives way down to its last four tokens, f g h i.
+    assert first == ([5, 6, 7, 8, 9, END], [5, 6, 7, 8, 10, END])
+    same, other = [0, END, 1, 2, 3, 4], [0, END, 11, END]
+    assert others == [(same, other), (same, other)]
+
+
+def test_a_group_is_whole_wherever_batches_end(
+    backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = random.Random(3)
+    rows: list[dict[str, Any]] = []
+    for prompt in range(30):
+        text = " ".join(draw.choices("abcdef", k=draw.randint(1, 8)))
+        answers = [f"{word} " * draw.randint(1, 6) for word in "ghijkl"[: prompt % 5 + 2]]
+        rows += ranked(len(rows), text, *answers)
+    splits = write_splits(tmp_path / "splits", rows)
+    found = []
+    for size in (1, 4, 7, 1000):
+        monkeypatch.setattr(tokenization, "BATCH_ROWS", size)
+        tokenize(params(8), splits, backbone, tmp_path / f"tokens-{size}")
+        file = pq.ParquetFile(tmp_path / f"tokens-{size}/train.parquet")
+        found.append(file.read().to_pylist())
+        parts = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        assert max(parts) >= 15 or size == 1000  # of six answers
+    assert found[0] == found[1] == found[2] == found[3]
+
+
+def test_batches_of_pairs_alone_stay_as_they_are() -> None:
+    rows = [preference(n, "a", f"b {n}", f"c {n}") | {"source": "made"} for n in range(10)]
+    table = pa.Table.from_pylist(rows, SCHEMA)
+    batches = table.to_batches(max_chunksize=4)
+    assert [len(batch) for batch in tokenization.whole_groups(batches)] == [4, 4, 2]
+    rows[5] |= {"chosen": rows[3]["chosen"], "chosen_rating": rows[3]["chosen_rating"]}
+    batches = pa.Table.from_pylist(rows, SCHEMA).to_batches(max_chunksize=4)
+    longer = list(tokenization.whole_groups(batches))
+    assert [len(batch) for batch in longer] == [6, 2, 2]
+    assert pa.Table.from_batches(longer).to_pylist() == rows
 
 
 def test_pairs_without_a_difference_are_left_out_and_reported(

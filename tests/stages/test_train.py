@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from reward.harness.params import load_params
 from reward.harness.results import rounded
-from reward.scoring.groups import read_groups
+from reward.scoring.comparisons import read_comparisons
 from reward.scoring.scorer import Scorer, open_model
 from reward.tokens.records import Token
 from reward.training import trainer
@@ -59,7 +59,8 @@ def test_model_opens_in_transformers_and_scores_as_ours(trained: Path) -> None:
     assert network.config.num_labels == 1
     assert network.config.pad_token_id == tokenizer.pad_token_id
     assert tokenizer.chat_template
-    groups = read_groups(pq.read_table(trained / "data/tokens/validation.parquet"))[:10]
+    table = pq.read_table(trained / "data/tokens/validation.parquet")
+    groups = read_comparisons(table).groups[:10]
     scorer = Scorer(open_model(model, torch.device("cpu")))
     assert scorer.share_prefixes(groups)
     ours = np.concatenate(scorer.score(groups, 1000, None))
@@ -223,7 +224,8 @@ def test_best_model_by_log_loss_is_kept_and_training_stops_early(
     losses = [float(row["loss"]) for row in evaluations]
     best = int(np.argmin(losses))
     assert len(losses) == best + 3  # two evaluations without a better one
-    groups = read_groups(pq.read_table(folder / "data/tokens/validation.parquet"))
+    table = pq.read_table(folder / "data/tokens/validation.parquet")
+    groups = read_comparisons(table).groups
     scorer = Scorer(open_model(folder / "data/model", torch.device("cpu")))
     margins = np.array([chosen - rejected for chosen, rejected in scorer.score(groups, 1000, None)])
     assert np.log1p(np.exp(-margins)).mean() == pytest.approx(losses[best], rel=1e-4)

@@ -1,5 +1,6 @@
 """A trainer of a small network on a few pairs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +11,30 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from trl import RewardConfig
 
+from benchmarks.pairs import all_compared
+from reward.scoring.comparisons import Comparisons
 from reward.scoring.groups import Group
 from reward.sources.backbones import Lora
 from reward.tokens.records import Token
 from reward.training.losses import LOSSES
 from reward.training.network import lora_config
-from reward.training.trainer import PairTrainer, Steps
+from reward.training.objective import Objective, Weighting
+from reward.training.steps import Steps
+from reward.training.trainer import PairTrainer
 
 
 def make_trainer(
     folder: Path,
     network: PreTrainedModel,
-    groups: list[Group],
+    groups: Sequence[Group],
     *,
+    compared: Comparisons | None = None,
     batch_pairs: int = 8,
     epochs: int = 1,
     budget: int = 10**6,
     loss: str = "bradley-terry",
     centring_factor: float = 0.0,
+    weighting: Weighting = "pairs",
     lora: Lora | None = None,
     **arguments: Any,
 ) -> PairTrainer:
@@ -37,19 +44,24 @@ def make_trainer(
         bos_token="<s>",
         eos_token="</s>",
     )
-    steps = Steps(len(groups), batch_pairs, epochs, seed=3)
-    pairs = {Token.CHOSEN_IDS: [[5]] * len(groups), Token.REJECTED_IDS: [[6]] * len(groups)}
-    gaps = np.random.default_rng(1).uniform(0.2, 2, len(groups)).astype(np.float32)
+    compared = compared or all_compared(groups)
+    count = len(compared.pairs)
+    steps = Steps(compared.sizes.tolist(), batch_pairs, epochs, seed=3)
+    pairs = {Token.CHOSEN_IDS: [[5]] * count, Token.REJECTED_IDS: [[6]] * count}
+    gaps = np.random.default_rng(1).uniform(0.2, 1, count).astype(np.float32)
     return PairTrainer(
         model=network,
         lora=lora_config(lora, network) if lora else None,
         steps=steps,
-        groups=groups,
-        gaps=gaps,
-        loss=LOSSES[loss],
-        centring_factor=centring_factor,
+        objective=Objective(
+            compared,
+            gaps,
+            LOSSES[loss],
+            centring_factor=centring_factor,
+            weighting=weighting,
+        ),
         budget=budget,
-        validation=groups[:4],
+        validation=all_compared(groups[:4]),
         curve=folder / "curve.csv",
         args=RewardConfig(
             output_dir=str(folder / "checkpoints"),

@@ -53,7 +53,7 @@ def test_the_gradient_is_the_same_to_the_byte(
         assert trainer.scorer.shared is (name in SHARED)
         ran.clear()
         loss = trainer.training_step(network, BATCH)
-        passes = len(trainer.micro_batches(BATCH))
+        passes = len(trainer.gradient.micro_batches(BATCH))
         assert len(ran) == again * passes * 2 * 2  # of two layers, forwards and backwards
         found.append((loss, gradients(network)))
     (loss, expected), (other, same) = found

@@ -18,6 +18,9 @@ from reward.harness.errors import InputError, first_line
 
 Seconds = Annotated[int, Field(gt=0)]
 
+# gloo's errors are RuntimeErrors of no kind of their own, and not all of them name it.
+GLOO = re.compile("gloo|pair closure|connection (closed|reset) by peer", re.IGNORECASE)
+
 
 @contextmanager
 def joined_processes(device: torch.device, time_limit: int) -> Iterator[PartialState]:
@@ -43,8 +46,7 @@ def joined_processes(device: torch.device, time_limit: int) -> Iterator[PartialS
     except Exception as error:
         if dist.is_initialized():
             atexit.register(_leave)
-        # gloo's errors are RuntimeErrors of no kind of their own.
-        gloo = isinstance(error, RuntimeError) and "gloo" in str(error).lower()
+        gloo = isinstance(error, RuntimeError) and GLOO.search(str(error))
         if not isinstance(error, dist.DistError) and not gloo:
             raise
         # Without the place in torch's sources and without its advice.

@@ -162,7 +162,7 @@ def test_fsdp_that_cannot_be_had_is_refused(
     assert sentences
     assert all("asks for FSDP, which accelerate does not do here" in line for line in sentences)
     assert f"({processes} processes on cpu)" in sentences[0]
-    assert 'File "/work' not in errors.replace(str(PROJECT / ".venv"), "")
+    assert not [part for part in ("reward", "stages") if f'File "{folder / part}' in errors]
     assert not (folder / "data/model").exists()
     assert not (folder / "ranks").exists()
 

@@ -4,7 +4,8 @@ pairs         prompt, chosen, rejected: each a text or a list of messages {role,
               and rejected end with the assistant's answer, with or without the prompt's turns
               before it. The prompt may be missing where both sides hold the conversation. Two
               ratings may be there (original_HelpSteer2_binarized, ultrafeedback_binarized,
-              RewardBench, Skywork-Reward-Preference).
+              RewardBench, Skywork-Reward-Preference), or in their place chosen_share, between 0 and
+              1: the share of judges that prefers chosen, a soft label.
 transcripts   the same with each conversation in one text, `\\n\\nHuman: ... \\n\\nAssistant: ...`
               (hh-rlhf).
 ratings       one row per response: prompt, response and attributes (HelpSteer, HelpSteer2).
@@ -61,6 +62,7 @@ PAIRS = {
     "rejected": Column(("rejected",), CONVERSATION),
     "chosen_rating": Column(("chosen_rating", "score_chosen"), NUMBER, required=False),
     "rejected_rating": Column(("rejected_rating", "score_rejected"), NUMBER, required=False),
+    "chosen_share": Column(("chosen_share",), NUMBER, required=False),
 }
 COLUMNS = {
     "pairs": PAIRS,

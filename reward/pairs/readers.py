@@ -26,7 +26,11 @@ class Candidate(NamedTuple):
 
 
 def read_pair(row: Row) -> Preference:
-    """The preference of a row of the format pairs. Raises UnusableError where it has none."""
+    """The preference of a row of the format pairs. Raises UnusableError where it has none.
+
+    Where the row has a share that prefers chosen, that share and its rest are the two ratings, and
+    chosen is what more of them prefer.
+    """
     chosen_turns, chosen = _side(row, "chosen")
     rejected_turns, rejected = _side(row, "rejected")
     if chosen_turns and rejected_turns and not same_turns(chosen_turns, rejected_turns):
@@ -39,7 +43,13 @@ def read_pair(row: Row) -> Preference:
             raise UnusableError("prompts_differ")
         turns = turns or prompt
     ratings = rating(row.get("chosen_rating")), rating(row.get("rejected_rating"))
-    return Preference(tuple(turns), chosen, rejected, *ratings)
+    share = rating(row.get("chosen_share"))
+    if share is None:
+        return Preference(tuple(turns), chosen, rejected, *ratings)
+    if not 0 <= share <= 1:
+        raise UnusableError("share_not_between_0_and_1")
+    pair = Preference(tuple(turns), chosen, rejected, share, round(1 - share, 9))
+    return pair.swapped() if share < 0.5 else pair
 
 
 def _side(row: Row, column: str) -> tuple[list[Message], str]:

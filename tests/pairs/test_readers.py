@@ -41,6 +41,31 @@ def test_every_spelling_gives_the_same_pair(tmp_path: Path, row: Row) -> None:
     assert pairs(read(tmp_path, [row])) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [
+        (0.7, ("So.", "No.", 0.7, 0.3)),
+        (1, ("So.", "No.", 1.0, 0.0)),
+        (0.2, ("No.", "So.", 0.8, 0.2)),  # chosen is what more prefer
+        (0.5, ("So.", "No.", 0.5, 0.5)),  # a tie, of which download.quality.tie decides
+        (None, ("So.", "No.", 4.0, 3.0)),
+    ],
+)
+def test_a_share_that_prefers_chosen_is_its_rating(
+    tmp_path: Path, share: float | None, expected: tuple[str, str, float, float]
+) -> None:
+    row: Row = {"prompt": "Why?", "chosen": "So.", "rejected": "No.", "chosen_share": share}
+    found = outcome(tmp_path, row | {"chosen_rating": 4, "rejected_rating": 3})
+    assert isinstance(found, Preference)
+    assert (found.chosen, found.rejected, found.chosen_rating, found.rejected_rating) == expected
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.01, 2])
+def test_a_share_out_of_range_gives_no_pair(tmp_path: Path, share: float) -> None:
+    row: Row = {"prompt": "Why?", "chosen": "So.", "rejected": "No.", "chosen_share": share}
+    assert outcome(tmp_path, row) == "share_not_between_0_and_1"
+
+
 def test_a_system_turn_that_the_prompt_column_leaves_out_is_kept(tmp_path: Path) -> None:
     system = {"role": "system", "content": "Be brief."}
     found = outcome(

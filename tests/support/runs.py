@@ -1,6 +1,7 @@
 """The stages train and evaluate run as processes in a folder, as dvc.yaml does."""
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -27,10 +28,32 @@ PAIRS = 150
 def prepare(folder: Path) -> Path:
     """Make a folder in which train can start: 150 short pairs of the sample, small steps."""
     lines = (PROJECT / "data/sources/sample.jsonl").read_text(encoding="utf-8").splitlines()
-    (folder / "pairs.jsonl").write_text("\n".join(lines[:PAIRS]) + "\n", encoding="utf-8")
+    return _prepare(folder, lines[:PAIRS], {})
+
+
+def prepare_ranked(folder: Path, prompts: int = 40) -> Path:
+    """The same with all pairs of two to five rated answers to each of some prompts, few of which
+    fit into a micro-batch at once.
+    """
+    lines = (PROJECT / "data/sources/sample.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines[: 5 * prompts]]
+    answers = [row[side][-1]["content"] for row in rows for side in ("chosen", "rejected")]
+    ranked = [
+        {
+            "prompt": row["prompt"],
+            "responses": answers[5 * place : 5 * place + place % 4 + 2],
+            "scores": [5.0, 4.0, 3.5, 2.0, 1.0][: place % 4 + 2],
+        }
+        for place, row in enumerate(rows[:prompts])
+    ]
+    return _prepare(folder, [json.dumps(row) for row in ranked], {"comparisons": "all"})
+
+
+def _prepare(folder: Path, lines: list[str], entry: dict[str, Any]) -> Path:
+    (folder / "pairs.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     params = read_params(PROJECT)
     params["max_length"] = 48
-    params["datasets"]["sample"]["source"] = str(folder / "pairs.jsonl")
+    params["datasets"]["sample"] = {"source": str(folder / "pairs.jsonl"), **entry}
     params["backbones"]["tiny"]["source"] = str(PROJECT / "data/sources/tiny")
     # Several micro-batches make a step, so that adding up is tested as well.
     few_tokens = params["train"]["micro_batch_tokens"] | {"cpu": 200}

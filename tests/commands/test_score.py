@@ -102,7 +102,7 @@ def test_order_and_other_keys_stay_across_chunks(
 ) -> None:
     rows = [{**row, "number": number} for number, row in enumerate(sample(25))]
     at_once = scored_rows(model, rows)
-    monkeypatch.setattr("reward.score.CHUNK_ROWS", 4)
+    monkeypatch.setattr("reward.serving.batch.CHUNK_ROWS", 4)
     in_chunks = scored_rows(model, rows)
     assert [row["number"] for row in in_chunks] == list(range(25))
     for one, other, row in zip(at_once, in_chunks, rows, strict=True):

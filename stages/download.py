@@ -9,11 +9,11 @@ from typing import Any
 from reward.harness.files import replacing, write_json
 from reward.harness.params import Params, pick
 from reward.pairs.intake import Download, Intake, write_pairs
-from reward.pairs.quality import HoldsControl
+from reward.pairs.quality import HoldsControl, Quality
 from reward.pairs.rows import Tolerance
 from reward.pairs.tally import Tally
 from reward.sources.backbones import Backbone, fetch_backbone
-from reward.sources.catalogue import Dataset, DatasetEntry
+from reward.sources.catalogue import DatasetEntry
 from reward.tokens.control_tokens import ControlTokens
 from reward.tokens.encoder import Encoder
 
@@ -40,6 +40,10 @@ def download(params: DownloadParams, raw: Path, backbone: Path) -> None:
     dataset_entry = pick(params.datasets, "dataset", params.dataset)
     backbone_entry = pick(params.backbones, "backbone", params.backbone)
     with replacing(raw) as pairs_folder, replacing(backbone) as backbone_folder:
+        # First, as a dataset that cannot be had is told before a backbone's weights are fetched.
+        tolerance = Tolerance(params.download.unreadable_rows)
+        parts = dataset_entry.parts(params.dataset)
+        intakes = [Intake(name, entry, tolerance) for name, entry in parts.items()]
         backbone_folder.mkdir()
         weights = fetch_backbone(backbone_entry, backbone_folder)
         names = ", ".join(weights) or "none; they will be initialised from its config"
@@ -48,24 +52,18 @@ def download(params: DownloadParams, raw: Path, backbone: Path) -> None:
         if params.download.quality.control_tokens != "ignore":
             holds_control = ControlTokens(Encoder(backbone_folder, backbone_entry.source))
         pairs_folder.mkdir()
-        datasets = dataset_entry.parts(params.dataset)
-        fetch_pairs(params.download, holds_control, datasets, pairs_folder)
+        write_raw(params.download.quality, holds_control, intakes, pairs_folder)
 
 
-def fetch_pairs(
-    params: Download,
-    holds_control: HoldsControl | None,
-    datasets: dict[str, Dataset],
-    folder: Path,
+def write_raw(
+    quality: Quality, holds_control: HoldsControl | None, intakes: list[Intake], folder: Path
 ) -> None:
-    """Fill `folder` (data/raw) from the datasets of a catalogue entry, by name.
+    """Fill `folder` (data/raw) from datasets.
 
     holds_control: see reward.pairs.quality.judge.
     Raises InputError where one of them cannot be read or has no valid pair.
     """
-    tolerance = Tolerance(params.unreadable_rows)
-    intakes = [Intake(name, entry, tolerance) for name, entry in datasets.items()]
-    write_pairs(params.quality, holds_control, intakes, folder / "pairs.parquet")
+    write_pairs(quality, holds_control, intakes, folder / "pairs.parquet")
     for intake in intakes:
         print(f"{intake.entry.source}: {intake.tally}", file=sys.stderr)
     write_json(folder / "source.json", provenance(intakes))

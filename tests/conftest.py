@@ -1,5 +1,6 @@
 """Settings of every test, and a fixture that several files use."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from tests.support.workplace import Workplace
 # the examples are the same in every run and take as long as they take.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
+
+# What is started in the background of a shell ignores interrupts, and so would all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -254,7 +254,9 @@ def score_everywhere(
     partition = shares([group.shared_tokens for group in groups], state.num_processes)
     mine = partition[state.process_index]
     hidden = progress is None or not state.is_main_process
-    with tqdm(total=len(mine), desc=progress, unit="pair", disable=hidden) as bar:
+    # None: no bar where stderr is not a terminal.
+    disable = True if hidden else None
+    with tqdm(total=len(mine), desc=progress, unit="prompt", disable=disable) as bar:
         rewards = scorer.score([groups[i] for i in mine], budget, bar)
     scored = list(zip(mine, rewards, strict=True))
     everything = dict(gather_object(scored))

@@ -3,6 +3,7 @@
 The hosts are network namespaces; `ip netns exec` reaches them in place of ssh.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -190,7 +191,10 @@ def test_a_run_goes_on_after_it_lost_each_host_and_the_link(
     assert len(said) == 2  # one a host
     for sentence in said:
         assert sentence.startswith("train: another process was lost")
-        assert "process_timeout=8 seconds (Timed out waiting" in sentence
+        # By which of gloo's two time limits it noticed is up to the moment of the cut.
+        assert re.search(
+            r"process_timeout=8 seconds \((Timed out waiting|Application timeout)", sentence
+        )
     assert GOES_ON in printed
 
     _, printed = Run(folder, hosts, time_limit=60).end()

@@ -14,7 +14,7 @@ from reward.pairs.preference import SCHEMA
 from reward.pairs.quality import Quality
 from reward.pairs.rows import Tolerance
 from reward.sources.catalogue import Dataset, DatasetEntry
-from stages.download import fetch_pairs
+from stages.download import write_raw
 from stages.split import Split, SplitParams, split
 
 QUALITY = dict.fromkeys(Quality.model_fields, "drop")
@@ -57,7 +57,9 @@ def run(folder: Path, rows: list[dict[str, Any]], more: list[dict[str, Any]]) ->
     entry = DatasetEntry.model_validate({"mix": {"one": one, "two": two}})
     params = Download.model_validate({"unreadable_rows": 0, "quality": QUALITY})
     (folder / "raw").mkdir()
-    fetch_pairs(params, None, entry.parts("mixed"), folder / "raw")
+    tolerance = Tolerance(params.unreadable_rows)
+    intakes = [Intake(name, part, tolerance) for name, part in entry.parts("mixed").items()]
+    write_raw(params.quality, None, intakes, folder / "raw")
     section = Split(validation_share=0.2, near_duplicates="count", similarity=0.8)
     split(SplitParams(seed=1, split=section), folder / "raw", folder / "splits")
     return {path.name: path.read_bytes() for path in (folder / "splits").iterdir()}

@@ -67,7 +67,7 @@ def test_a_hub_that_only_refuses_ends_the_run(place: Workplace, hub: Hub, status
 @pytest.mark.parametrize(
     ("status", "code", "sentence"),
     [
-        (401, "", "log in with `hf auth login`"),
+        (401, "", "(status 401): log in as somebody who may"),
         (401, "RepoNotFound", "neither a path on this machine nor a dataset repository"),
         (403, "GatedRepo", "is gated: accept its conditions there and log in"),
         (403, "", "does not let you have the dataset someone/pairs (status 403): log in"),

@@ -57,9 +57,8 @@ def split(params: SplitParams, raw: Path, splits: Path) -> None:
 
     Pairs that share a rated answer stand together (reward.pairs.groups). No prompt, compared by
     reward.pairs.preference.prompt_key, is on both sides; near_duplicates.json has the number of
-    prompts that are nearly on both. Memory holds one hash of eight bytes per pair, some hundred
-    bytes more where its prompt has other pairs, and 256 bytes per validation pair for the near
-    duplicates.
+    prompts that are nearly on both. Memory holds eight bytes per pair, some hundred more where its
+    prompt has other pairs, and 256 per validation pair for the near duplicates.
 
     Raises InputError where there is only one prompt, or where dropping near duplicates leaves
     nothing to train on.

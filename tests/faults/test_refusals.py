@@ -161,8 +161,7 @@ def test_names_and_places_that_cannot_be_are_one_sentence(place: Path) -> None:
     assert last.endswith("mend that and run again.")
     last = ended(place, "-m", "stages.split", "--raw", "nowhere", "--splits", "s")
     assert last == (
-        "split: Failed to open local file 'nowhere/pairs.parquet': No such file or directory: mend "
-        "that and run again."
+        "split: nowhere/pairs.parquet: No such file or directory: mend that and run again."
     )
 
 

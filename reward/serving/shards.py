@@ -1,7 +1,8 @@
 """Many Parquet files scored at once, each into a file of its own that is complete or not there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +22,16 @@ def is_many(source: Path) -> bool:
     return source.is_dir() or (any(mark in str(source) for mark in "*?[") and not source.exists())
 
 
-def find_shards(source: Path, output: Path) -> list[Path]:
+class Shard(NamedTuple):
+    """A Parquet file to be scored."""
+
+    path: Path
+    rows: int
+    schema: pa.Schema
+    """That of its rows with their rewards."""
+
+
+def find_shards(source: Path, output: Path) -> list[Shard]:
     """The Parquet files that a folder, a pattern or a file's name stands for, in order of names.
 
     Raises InputError, naming the file, where there is none, where one is no Parquet file or has no
@@ -35,7 +45,7 @@ def find_shards(source: Path, output: Path) -> list[Path]:
         found = [source]
     if not found:
         raise InputError(f"{source} stands for no Parquet file: correct it.")
-    names = set[str]()
+    shards: dict[str, Shard] = {}
     for shard in found:
         if not shard.is_file():
             raise InputError(f"{shard} is no file: name one, or a folder or pattern of them.")
@@ -43,25 +53,25 @@ def find_shards(source: Path, output: Path) -> list[Path]:
             raise InputError(
                 f"{shard} is no .parquet file: score JSON lines one file at a time, without --ray."
             )
-        if shard.name in names:
+        if shard.name in shards:
             raise InputError(
                 f"{source} has two files of the name {shard.name}, and there can be one in "
                 f"{output}: score their folders apart."
             )
-        names.add(shard.name)
         with open_shard(shard) as file:
-            scored_schema(file.schema_arrow, str(shard))
+            schema = scored_schema(file.schema_arrow, str(shard))
+            shards[shard.name] = Shard(shard, file.metadata.num_rows, schema)
     if output.exists() and not output.is_dir():
         raise InputError(f"{output} is a file: name a folder for the output.")
     if output.resolve() in {shard.resolve().parent for shard in found}:
         raise InputError(f"{output} holds the files to be scored: name another folder.")
     for shard in found:
         check_output(output / shard.name, *found)
-    return found
+    return [*shards.values()]
 
 
 def score_shards(
-    shards: list[Path], output: Path, scorer: BatchScorer, in_order: InOrder
+    shards: list[Shard], output: Path, scorer: BatchScorer, in_order: InOrder
 ) -> tuple[int, int]:
     """Score files into files of the same names; the number of rows read and of those scored.
 
@@ -70,18 +80,13 @@ def score_shards(
     cannot be read to its end.
     """
     read = scored = 0
-    results = in_order(scorer, _batches(shards))
-    rows = 0
-    for shard in shards:
-        with open_shard(shard) as file:
-            rows += file.metadata.num_rows
-    with tqdm(desc="score", unit="row", total=rows, disable=None) as bar:
-        for shard in shards:
-            with open_shard(shard) as file:
-                left, schema = file.metadata.num_rows, scored_schema(file.schema_arrow)
+    results = in_order(scorer, _batches(path for path, _, _ in shards))
+    total = sum(shard.rows for shard in shards)
+    with tqdm(desc="score", unit="row", total=total, disable=None) as bar:
+        for path, left, schema in shards:
             reward = columns_for(schema.names)[0]
             with (
-                replacing(output / shard.name) as partial,
+                replacing(output / path.name) as partial,
                 parquet_writer(partial, schema) as writer,
             ):
                 while left:
@@ -94,10 +99,10 @@ def score_shards(
     return read, scored
 
 
-def _batches(shards: list[Path]) -> Iterator[pa.RecordBatch]:
-    for shard in shards:
-        with open_shard(shard) as file:
-            yield from batches_of(shard, file)
+def _batches(paths: Iterable[Path]) -> Iterator[pa.RecordBatch]:
+    for path in paths:
+        with open_shard(path) as file:
+            yield from batches_of(path, file)
 
 
 def batches_of(path: Path, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:

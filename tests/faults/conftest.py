@@ -1,11 +1,14 @@
 """What the tests of faults share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.clones import commit, dvc, ran, small_copy
+from tests.support.loopback_hub import Hub
 from tests.support.pipeline import PIPELINE
+from tests.support.workplace import DATASET, MODEL, Workplace
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +18,12 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert ran(dvc(folder, "repro")) == list(PIPELINE)
     commit(folder)
     return folder
+
+
+@pytest.fixture
+def hub(place: Workplace) -> Iterator[Hub]:
+    """A hub that has the dataset and the backbone that `place` downloads."""
+    place.dataset = {"source": DATASET, "split": "average_rating"}
+    place.backbone |= {"source": MODEL}
+    with place.hub() as running:
+        yield running

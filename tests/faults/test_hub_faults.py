@@ -2,22 +2,13 @@
 
 import itertools
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from tests.support.loopback_hub import Hub, Repository, serve
-from tests.support.workplace import DATASET, MODEL, Workplace, json_lines
+from tests.support.workplace import DATASET, Workplace, json_lines
 
 SHARD = "data/average_rating-00001-of-00002.parquet"
-
-
-@pytest.fixture
-def hub(place: Workplace) -> Iterator[Hub]:
-    place.dataset = {"source": DATASET, "split": "average_rating"}
-    place.backbone |= {"source": MODEL}
-    with place.hub() as running:
-        yield running
 
 
 def asked(hub: Hub, path: str) -> int:

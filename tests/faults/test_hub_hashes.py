@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,6 @@ from tests.support.workplace import DATASET, MODEL, Workplace, digest
 
 SHARD = "data/average_rating-00001-of-00002.parquet"  # in LFS: SHA-256
 CONFIG = "config.json"  # not in LFS: git's SHA-1
-
-
-@pytest.fixture
-def hub(place: Workplace) -> Iterator[Hub]:
-    place.dataset = {"source": DATASET, "split": "average_rating"}
-    place.backbone |= {"source": MODEL}
-    with place.hub() as running:
-        yield running
 
 
 def flipped(content: bytes) -> bytes:

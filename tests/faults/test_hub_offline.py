@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,14 +17,6 @@ configs:
 ---
 # Pairs
 """
-
-
-@pytest.fixture
-def hub(place: Workplace) -> Iterator[Hub]:
-    place.dataset = {"source": DATASET, "split": "average_rating"}
-    place.backbone |= {"source": MODEL}
-    with place.hub() as running:
-        yield running
 
 
 def outputs(place: Workplace) -> dict[str, bytes]:

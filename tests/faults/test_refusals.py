@@ -12,6 +12,7 @@ import pytest
 from reward.harness.errors import InputError
 from reward.harness.faults import describe
 from tests.support.commands import DOWNLOAD, ENVIRONMENT, ready_to_download, start
+from tests.support.mounts import mounted
 from tests.support.pipeline import PROJECT
 from tests.support.runs import read_params, write_params
 
@@ -127,14 +128,8 @@ def test_too_many_open_files_are_one_sentence(place: Path) -> None:
 
 @pytest.fixture
 def read_only(place: Path) -> Iterator[Path]:
-    folder = place / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "ro,size=1m", "none", str(folder)]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"no file system may be mounted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with mounted(place / "disk", "ro,size=1m") as folder:
+        yield folder
 
 
 def ended(folder: Path, *words: str) -> str:

@@ -20,7 +20,7 @@ IN_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" python
 .PHONY: repro test audit lock
 
 repro: $(RUNTIME)
-	$(IN_VENV) -m dvc repro || { [ -e .git ] || echo "DVC needs a git repository, and this folder is \
+	@$(IN_VENV) -m dvc repro || { [ -e .git ] || echo "DVC needs a git repository, and this folder is \
 	none: clone the project, or run git init here, and run again." >&2; exit 1; }
 
 test: $(TOOLS)

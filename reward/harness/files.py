@@ -14,12 +14,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from reward.harness.errors import InputError
+from reward.harness.errors import InputError, first_line
 from reward.harness.swap import swap
 
 OLD = ".old"  # ends the name of what was there before, on its way out
-# Of file systems without locks, and EBADF of NFS, where a folder cannot be locked.
-NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # of file systems that have none
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP)  # of file systems that cannot sync a folder
 # Where something is in the way that a rename does not replace: a folder, or a file for a folder.
 IN_THE_WAY = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
@@ -97,7 +96,7 @@ def _new_folder(path: Path) -> tuple[Path, int | None]:
         except (BlockingIOError, FileNotFoundError):
             continue  # another run has just taken it for one that was left
         except OSError as error:
-            if error.errno not in NO_LOCKS:
+            if error.errno not in (*NO_LOCKS, errno.EBADF):  # NFS locks no folder
                 raise
             return Path(name), None
 
@@ -196,6 +195,21 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """A record that `write_json` wrote."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_foreign_json(path: Path, name: str, cure: str) -> dict[str, Any]:
+    """A record that somebody else wrote.
+
+    name, cure: what the file is called and what to do, in the sentence of the InputError that is
+    raised where it is no JSON object.
+    """
+    try:
+        content = read_json(path)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{name} is not JSON ({first_line(error)}): {cure}.") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{name} holds a {type(content).__name__} in place of an object: {cure}.")
+    return content
 
 
 def sha256(path: Path) -> str:

@@ -49,8 +49,7 @@ def open_parquet(source: Path | BinaryIO) -> pq.ParquetFile:
 
     Opening, and reading the batches, raises OSError or pa.ArrowException where it is damaged.
     """
-    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
-        _check_seal(file)
+    _check_seal(source)
     # pre_buffer would keep all that was read in memory.
     return pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
 
@@ -68,7 +67,7 @@ def read_table(
 ) -> pa.Table:
     """A file of this project, whole. Raises InputError where it is damaged."""
     with _named(path):
-        open_parquet(path).close()  # the seal
+        _check_seal(path)
         return pq.read_table(
             path, columns=columns, filters=filters, page_checksum_verification=True
         )
@@ -96,16 +95,17 @@ def _named(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _check_seal(file: BinaryIO) -> None:
-    start = _footer(file) - SEAL_BYTES
-    if start < 0:
-        return  # too short to be a Parquet file; the reader will say so
-    file.seek(start)
-    seal = file.read(SEAL_BYTES)
-    if not seal.startswith(SEAL):
-        return
-    footer = file.read()
-    found = zlib.crc32(footer, _checksum(file, start))
+def _check_seal(source: Path | BinaryIO) -> None:
+    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+        start = _footer(file) - SEAL_BYTES
+        if start < 0:
+            return  # too short to be a Parquet file; the reader will say so
+        file.seek(start)
+        seal = file.read(SEAL_BYTES)
+        if not seal.startswith(SEAL):
+            return
+        footer = file.read()
+        found = zlib.crc32(footer, _checksum(file, start))
     if found != int.from_bytes(seal[len(SEAL) :], "little"):
         raise OSError("its content does not have its checksum")
 

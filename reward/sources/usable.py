@@ -9,7 +9,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from reward.harness.errors import InputError, first_line
-from reward.harness.files import read_json
+from reward.harness.files import read_foreign_json
 
 
 def check_config(source: str, path: Path, *, has_weights: bool) -> None:
@@ -80,16 +80,5 @@ def check_tokenizer(source: str, folder: Path) -> None:
 
 def _object(source: str, path: Path) -> dict[str, Any]:
     """The content of a JSON file of a backbone."""
-    try:
-        content = read_json(path)
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path.name} of the backbone {source} is not JSON ({first_line(error)}): fetch it "
-            f"again or choose another."
-        ) from None
-    if not isinstance(content, dict):
-        raise InputError(
-            f"{path.name} of the backbone {source} holds a {type(content).__name__} in place of an "
-            f"object: fetch it again or choose another."
-        )
-    return content
+    name = f"{path.name} of the backbone {source}"
+    return read_foreign_json(path, name, "fetch it again or choose another")

@@ -1,6 +1,5 @@
 """How a conversation becomes token ids: chat template and tokenizer."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer
 
 from reward.harness.errors import InputError, first_line
+from reward.harness.files import read_foreign_json
 from reward.tokens.chat_template import default_template, template_of
 from reward.tokens.prefix import common_prefix
 from reward.tokens.rendering import ChatMessage, ChatTemplate, RefusedError, Work
@@ -207,18 +207,7 @@ def _settings(folder: Path) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path} is not JSON ({first_line(error)}): fetch it again or choose another backbone."
-        ) from None
-    if not isinstance(content, dict):
-        raise InputError(
-            f"{path} holds a {type(content).__name__} in place of an object: fetch it again or "
-            f"choose another backbone."
-        )
-    return content
+    return read_foreign_json(path, str(path), "fetch it again or choose another backbone")
 
 
 def _add_tokens(tokenizer: Tokenizer, settings: dict[str, Any]) -> None:

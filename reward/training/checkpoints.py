@@ -6,7 +6,6 @@ all that the weights depend on: a run with another value anywhere never finds th
 folder lies a lock, which its run holds from the first step to the last.
 """
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -25,7 +24,7 @@ import torch
 
 from reward.harness.closure import PROJECT, import_closure
 from reward.harness.errors import InputError
-from reward.harness.files import read_json, remove, sha256, sync, write_json
+from reward.harness.files import NO_LOCKS, read_json, remove, sha256, sync, write_json
 from reward.training.manifest import damage, write_manifest
 
 log = logging.getLogger(__name__)
@@ -38,7 +37,6 @@ STAGE = "stages/train.py"  # whose code the weights depend on
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "numpy")
 DISCARDED = ".discarded"  # ends the name of a folder that is being removed
 LOCK = ".lock"  # ends the name of the file beside a folder that its run has locked
-NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # of file systems that have none
 UNUSED_DAYS = 30  # after which the checkpoints of a run that was never finished are removed
 
 

@@ -43,11 +43,15 @@ class Message(NamedTuple):
 
 
 class UnusableError(Exception):
-    """Why a row gives no pair; `reason` is the name under which it is counted."""
+    """Why a row gives no pair.
 
-    def __init__(self, reason: str) -> None:
+    reason: the name under which it is counted. column: where in the row it was found, as the row
+    calls it, if it is in one column alone. found: the value that was there.
+    """
+
+    def __init__(self, reason: str, column: str | None = None, found: object = None) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason, self.column, self.found = reason, column, found
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from reward.harness.closure import PROJECT
 from reward.harness.params import load_params
 from stages.download import DownloadParams, download
 from stages.split import SplitParams, split
+from stages.states import StatesParams, states
 from stages.tokenize import TokenizeParams, tokenize
 
 WAITING = {  # variables of the environment
@@ -77,6 +78,8 @@ def prepare(folder: Path, pairs: int) -> None:
     download(load_params(DownloadParams, path), raw, backbone)
     split(load_params(SplitParams, path), raw, splits)
     tokenize(load_params(TokenizeParams, path), splits, backbone, folder / "tokens")
+    given, out = load_params(StatesParams, path), folder / "states"
+    states(given, folder / "tokens", backbone, out, folder / "depths.json")
 
 
 def train(folder: Path, trainings: int, waiting: Mapping[str, str]) -> float:
@@ -91,7 +94,8 @@ def train(folder: Path, trainings: int, waiting: Mapping[str, str]) -> float:
             out.mkdir()
             command = [sys.executable, "-m", "stages.train", "--tokens", str(folder / "tokens")]
             command += ["--backbone", str(folder / "backbone"), "--model", str(out / "model")]
-            command += ["--metrics", str(out / "train.json"), "--curve", str(out / "curve.csv")]
+            command += ["--states", str(folder / "states"), "--metrics", str(out / "train.json")]
+            command += ["--curve", str(out / "curve.csv")]
             own = environment | {"DVC_ROOT": str(out)}
             running.append(
                 subprocess.Popen(command, cwd=folder, env=own, stderr=subprocess.DEVNULL)

@@ -25,6 +25,7 @@ from reward.scoring.comparisons import read_comparisons
 from reward.scoring.devices import TokenBudget, best_device, keep_freed_memory
 from reward.scoring.processes import Seconds, joined_processes
 from reward.scoring.scorer import Scorer, open_model, score_everywhere
+from reward.scoring.states import Store
 from reward.tokens.records import Token
 
 BATCH_ROWS = 4096
@@ -65,6 +66,7 @@ def evaluate(
     params: EvaluateParams,
     model: Path,
     tokens: Path,
+    states: Path,
     testsets: Path,
     scores: Path,
     metrics: Path,
@@ -76,9 +78,9 @@ def evaluate(
 ) -> None:
     """Score every answer that was held out, once, and measure how good the model is.
 
-    model, tokens, testsets: folders that train, tokenize and testsets wrote. scores: the folder for
-    validation.parquet, testsets/NAME.parquet (reward.evaluation.scores) and details.json, which
-    holds all that was measured. metrics: a JSON file with the headline figures. groups to
+    model, tokens, states, testsets: folders that train, tokenize, states and testsets wrote.
+    scores: the folder for validation.parquet, testsets/NAME.parquet (reward.evaluation.scores) and
+    details.json, which holds all that was measured. metrics: a JSON file with the headline figures. groups to
     reward_length: CSV files behind plots (reward.evaluation.figures). The same inputs give the same
     bytes.
 
@@ -92,7 +94,7 @@ def evaluate(
     device, settings = best_device(), params.evaluate
     with joined_processes(device, params.process_timeout) as state:
         sets = _read_sets(tokens, testsets)
-        rewards = _score(model, sets, device, settings.micro_batch_tokens.on(device))
+        rewards = _score(model, states, sets, device, settings.micro_batch_tokens.on(device))
         if not state.is_main_process:
             return
     words = _bag_of_words(tokens / "train.parquet", sets, settings)
@@ -129,12 +131,14 @@ def _read_sets(tokens: Path, testsets: Path) -> dict[str, pa.Table]:
 
 
 def _score(
-    model: Path, sets: Mapping[str, pa.Table], device: torch.device, budget: int
+    model: Path, states: Path, sets: Mapping[str, pa.Table], device: torch.device, budget: int
 ) -> dict[str, Array]:
     """The rewards of each set, shape (pairs, 2); in every process those of all pairs."""
     scorer = Scorer(open_model(model, device))
     compared = {name: read_comparisons(table) for name, table in sets.items()}
     scorer.share_prefixes(compared[VALIDATION].groups)
+    if store := Store.open(states):
+        compared |= store.put_into(scorer, {VALIDATION: compared[VALIDATION]})
     return {
         name: pairs.of_pairs(score_everywhere(scorer, pairs.groups, budget, f"evaluate {name}"))
         for name, pairs in compared.items()

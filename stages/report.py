@@ -30,6 +30,7 @@ class ReportParams(Params):
     seed: Seed
     split: dict[str, Any]
     tokenize: dict[str, Any]
+    states: dict[str, Any]
     train: dict[str, Any]
     testsets: dict[str, Any]
     evaluate: dict[str, Any]
@@ -43,6 +44,7 @@ def report(
     splits: Path,
     raw: Path,
     backbone: Path,
+    depths: Path,
     reliability: Path,
     margins: Path,
     accuracy_by_gap: Path,
@@ -56,9 +58,9 @@ def report(
     """Write the report (an HTML file) and the model card (a Markdown file).
 
     scores, testsets, model, splits, raw, backbone: folders that evaluate, testsets, train, split
-    and download wrote. reliability to train_curve: the CSV files of evaluate's and train's plots.
-    templates: the folder of DVC's plot templates. page: the folder of the templates of report and
-    card. The same inputs give the same bytes.
+    and download wrote. depths: the JSON file that states wrote. reliability to train_curve: the CSV
+    files of evaluate's and train's plots. templates: the folder of DVC's plot templates. page: the
+    folder of the templates of report and card. The same inputs give the same bytes.
     """
     curves = [reliability, margins, accuracy_by_gap, reward_length, train_curve]
     plots = [
@@ -66,7 +68,7 @@ def report(
         for path in curves
     ]
     evidence = Evidence.read(scores, testsets)
-    inputs = [scores, testsets, model, splits, raw, backbone, *curves, page]
+    inputs = [scores, testsets, model, splits, raw, backbone, depths, *curves, page]
     inputs += [plot.template for plot in plots] + [Path("stages/report.py"), *loaded_code()]
     provenance = Provenance(
         dataset=read_json(raw / "source.json"),
@@ -76,7 +78,8 @@ def report(
         hashes={path.as_posix(): dvc_hash(path) for path in inputs},
     )
     with replacing(report) as partial:
-        html = render(page, evidence, plots, splits / "validation.parquet", provenance)
+        pairs, tried = splits / "validation.parquet", read_json(depths)["depths"]
+        html = render(page, evidence, plots, pairs, provenance, tried)
         partial.write_text(html, encoding="utf-8")
     settings = read_settings(model)
     if settings is None:

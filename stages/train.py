@@ -19,10 +19,12 @@ from reward.harness.files import check_output, replacing
 from reward.harness.params import Params, Seed, pick
 from reward.harness.results import write_metrics
 from reward.harness.tables import read_table
+from reward.scoring.border import Border
 from reward.scoring.comparisons import NONE, read_comparisons, read_rating_gaps
 from reward.scoring.devices import best_device, precision
 from reward.scoring.layers import compute_again_in_backward
 from reward.scoring.processes import Seconds, joined_processes
+from reward.scoring.states import Store
 from reward.sources.backbones import Backbone
 from reward.tokens.records import Token, TokenSettings
 from reward.training.base_trainer import fsdp_settings
@@ -55,13 +57,19 @@ class TrainParams(Params):
 
 
 def train(
-    params: TrainParams, tokens: Path, backbone: Path, model: Path, metrics: Path, curve: Path
+    params: TrainParams,
+    tokens: Path,
+    backbone: Path,
+    states: Path,
+    model: Path,
+    metrics: Path,
+    curve: Path,
 ) -> None:
     """Fit the reward model to the training pairs.
 
-    tokens, backbone: folders that tokenize and download wrote. model: the folder for the fitted
-    model, a sequence classifier of one label with its tokenizer. metrics: a JSON file; the same
-    inputs give the same bytes. curve: a CSV with one row per optimiser step.
+    tokens, backbone, states: folders that tokenize, download and states wrote. model: the folder
+    for the fitted model, a sequence classifier of one label with its tokenizer. metrics: a JSON
+    file; the same inputs give the same bytes. curve: a CSV with one row per optimiser step.
 
     Raises InputError where ratings are missing that the loss needs, where the loss stops being
     finite, where one pair does not fit into memory, where another run of the same values goes on
@@ -75,7 +83,8 @@ def train(
     with joined_processes(device, params.process_timeout) as state:
         checkpoints = _checkpoints(params, state, device, [tokens, backbone])
         with only_run(checkpoints) if state.is_main_process else nullcontext():
-            _train(params, state, device, checkpoints, tokens, backbone, model, metrics, curve)
+            folders = (checkpoints, tokens, backbone, states, model)
+            _train(params, state, device, *folders, metrics, curve)
 
 
 def _checkpoints(
@@ -99,6 +108,7 @@ def _train(
     checkpoints: Path,
     tokens: Path,
     backbone: Path,
+    states: Path,
     model: Path,
     metrics: Path,
     curve: Path,
@@ -110,9 +120,15 @@ def _train(
     selects = settings.evaluate_steps > 0
     validation = read_comparisons(read_table(tokens / "validation.parquet")) if selects else NONE
     records = Dataset(table.select([Token.CHOSEN_IDS, Token.REJECTED_IDS]))
-    steps = Steps(training.sizes.tolist(), settings.batch_pairs, settings.epochs, params.seed)
+    seed = params.seed if settings.seed is None else settings.seed
+    steps = Steps(training.sizes.tolist(), settings.batch_pairs, settings.epochs, seed)
     dtype = precision(device).frozen if entry.lora else precision(device).trained
-    network, tokenizer = build_network(backbone, params.seed, dtype), open_tokenizer(backbone)
+    network = build_network(backbone, seed, dtype, entry.layers)
+    tokenizer, border, lora = open_tokenizer(backbone), None, entry.lora
+    if entry.trained_layers != "all":
+        border = Border(network, entry.trained_layers)
+        border.freeze()
+        lora = entry.lora if border.above else None  # there is no layer for an adapter
     if settings.activation_checkpointing:
         compute_again_in_backward(network)
     trainer = PairTrainer(
@@ -124,13 +140,14 @@ def _train(
             centring_factor=settings.centring,
             weighting=settings.weighting,
         ),
+        store=Store.open(states),
         budget=settings.micro_batch_tokens.on(device),
         validation=validation,
         curve=curve,
         model=network,
         args=trainer_arguments(
             settings,
-            seed=params.seed,
+            seed=seed,
             learning_rate=entry.learning_rate,
             device=device,
             steps=len(steps),
@@ -139,7 +156,7 @@ def _train(
         train_dataset=records,
         eval_dataset=records if selects else None,  # PairTrainer has its own
         processing_class=tokenizer,
-        lora=lora_config(entry.lora, network) if entry.lora else None,
+        lora=lora_config(lora, network, border) if lora else None,
         callbacks=[EarlyStoppingCallback(settings.patience)] if settings.patience else None,
     )
     trainer.run(_start(state, checkpoints))
@@ -149,8 +166,15 @@ def _train(
         del trainer, network  # and the optimiser's states: the saved model takes their place
         clear_device_cache(garbage_collection=True)
         if state.is_main_process:
-            cut, pairs = TokenSettings.of(table.schema), settings.normalise_pairs
-            normalise(folder, cut, training.groups, pairs=pairs, seed=params.seed, budget=budget)
+            normalise(
+                folder,
+                TokenSettings.of(table.schema),
+                training,
+                store=Store.open(states),
+                pairs=settings.normalise_pairs,
+                seed=seed,
+                budget=budget,
+            )
     if state.is_main_process:
         write_metrics(metrics, summary)
         discard(checkpoints)

@@ -5,6 +5,7 @@ Everything on it follows from the stage's inputs, so that the same inputs give t
 
 import base64
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,18 @@ from reward.report.verdicts import Evidence, baselines, subsets, test_sets, verd
 
 
 def render(
-    page: Path, evidence: Evidence, plots: list[Plot], preferences: Path, provenance: Provenance
+    page: Path,
+    evidence: Evidence,
+    plots: list[Plot],
+    preferences: Path,
+    provenance: Provenance,
+    depths: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The report as HTML.
 
     page: the folder with report.html, report.css and report.js. preferences: the parquet file with
-    the texts of the pairs.
+    the texts of the pairs. depths: what a head alone would get after each of several depths
+    (reward.evaluation.depths), if that was tried.
     """
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(page),
@@ -46,6 +53,7 @@ def render(
         Markup((page / name).read_text(encoding="utf-8"))  # noqa: S704 our own files
         for name in ("report.css", "report.js")
     )
+    tried = [row | {"name": f"{row['depth']} layers"} for row in map(dict, depths)]
     rows, groups, further = baselines(evidence), subsets(evidence), test_sets(evidence)
     return templates.get_template("report.html").render(
         style=style,
@@ -58,7 +66,8 @@ def render(
         baselines=rows,
         groups=groups,
         testsets=further,
-        scale=Scale.around([*rows, *groups, *further]),
+        depths=tried,
+        scale=Scale.around([*rows, *groups, *further, *tried]),
         plots={plot.name: Markup(draw(plot)) for plot in plots if plot.table.num_rows},  # noqa: S704
         pairs=excerpts.excerpts(evidence.scored, evidence.pair_ids, preferences),
         limits={

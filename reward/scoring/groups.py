@@ -18,10 +18,13 @@ class Group:
     sequences: each an int array of shape (tokens,), prompt and response together.
     prefix: how many leading tokens all of them share and the model computes once; shorter than
         the shortest sequence, so that each keeps a token of its own.
+    states: where they are stored (reward.scoring.states), the hidden states of the prefix and of
+        each sequence's own tokens, each (tokens, width).
     """
 
     sequences: tuple[np.ndarray, ...]
     prefix: int
+    states: tuple[np.ndarray, ...] = ()
 
     @staticmethod
     def of(sequences: Sequence[np.ndarray]) -> "Group":
@@ -40,16 +43,21 @@ class Group:
 
         known: whether the prefix counts in the first alone, or else in each.
         """
-        pieces: list[list[np.ndarray]] = []
+        starts: list[int] = []
         used = self.prefix
-        for sequence in self.sequences:
+        for place, sequence in enumerate(self.sequences):
             own = len(sequence) - self.prefix
-            if not pieces or (used + own > budget and len(pieces[-1]) >= least):
-                used = 0 if pieces and known else self.prefix
-                pieces.append([])
-            pieces[-1].append(sequence)
+            if not starts or (used + own > budget and place - starts[-1] >= least):
+                used = 0 if starts and known else self.prefix
+                starts.append(place)
             used += own
-        return [Group(tuple(piece), self.prefix) for piece in pieces]
+        ends = [*starts[1:], len(self.sequences)]
+        return [self.part(start, end) for start, end in zip(starts, ends, strict=True)]
+
+    def part(self, start: int, end: int) -> "Group":
+        """The sequences from `start` to `end` with the same prefix."""
+        own = self.states[1:][start:end]
+        return Group(self.sequences[start:end], self.prefix, (*self.states[:1], *own))
 
 
 def micro_batches(sizes: Sequence[tuple[int, int]], budget: int, padded: bool) -> list[list[int]]:

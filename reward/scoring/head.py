@@ -14,6 +14,7 @@ class Head:
     rewards: what it has given last, (rows, tokens, 1), or (rows, 1) where the network pools first.
         A hook of the head is the one place that every architecture's rewards of all tokens pass:
         what a network returns are those of the tokens that it chooses itself.
+    inputs: what it has worked on for that, of the same form but for the last dimension.
     """
 
     def __init__(self, network: PreTrainedModel):
@@ -22,12 +23,12 @@ class Head:
         layer.register_forward_hook(self._keep)
         self.forget()
 
-    def _keep(self, _layer: nn.Module, _inputs: tuple[Tensor], rewards: Tensor) -> None:
-        self.rewards = rewards
+    def _keep(self, _layer: nn.Module, inputs: tuple[Tensor], rewards: Tensor) -> None:
+        (self.inputs,), self.rewards = inputs, rewards
 
     def forget(self) -> None:
         """Let go of the last rewards, and with them of the graph that led to them."""
-        self.rewards = torch.empty(0)
+        self.inputs = self.rewards = torch.empty(0)
 
 
 def head_name(network: PreTrainedModel) -> str:

@@ -7,6 +7,7 @@ import inspect
 
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 
 def takes_attention(network: PreTrainedModel) -> bool:
@@ -35,6 +36,12 @@ def takes_use_cache(network: PreTrainedModel) -> bool:
 
 
 def layers_of(network: PreTrainedModel) -> list[nn.Module]:
-    """The layers of a network, in order: what must not be spread over several devices."""
-    kinds = network._no_split_modules or ()
-    return [module for module in network.modules() if type(module).__name__ in kinds]
+    """The layers of a network, in order: its longest list of blocks that can be computed again."""
+    lists = [
+        list(module)
+        for module in network.modules()
+        if isinstance(module, nn.ModuleList)
+        and len(module) > 0
+        and all(isinstance(block, GradientCheckpointingLayer) for block in module)
+    ]
+    return max(lists, key=len, default=[])

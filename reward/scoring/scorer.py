@@ -20,6 +20,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from reward.harness.errors import InputError, first_line
 from reward.scoring.attention import ATTENTION
+from reward.scoring.border import Border
 from reward.scoring.devices import precision
 from reward.scoring.groups import Group, micro_batches, shares
 from reward.scoring.head import Head
@@ -53,6 +54,7 @@ class Scorer:
         self._plain_attention = attention_of(network)
         self._narrowed: list[RemovableHandle] = []
         self._most = sys.maxsize  # tokens at once, where memory has once run out
+        self.border: Border | None = None
         fuse_gelu(network)
         self.head = Head(network)
 
@@ -73,9 +75,7 @@ class Scorer:
                 "%s: no replaceable attention; rows are padded.", type(self.network).__name__
             )
             return False
-        by_length = sorted(groups, key=lambda group: group.shared_tokens)
-        few = [by_length[i] for i in (0, len(groups) // 2, -1)]
-        few = [Group.of(group.sequences[:2]) for group in few]
+        few = [Group.of(groups[i].sequences[:2]) for i in _few(groups)]
         alone = [Group((sequence,), 0) for group in few for sequence in group.sequences]
         own = np.concatenate(self.score(alone, 1, None))
         if self.head.rewards.dim() != 3:
@@ -87,14 +87,38 @@ class Scorer:
             shared = np.concatenate(self.score(few, self.cost(few), None))
         except OtherFormError as error:
             return self._padded(f"its forward pass is of another form ({error})")
-        difference = float(np.abs(own - shared).max() / max(np.abs(own).max(), 1e-6))
+        if wrong := self._other(own, shared):
+            return self._padded(wrong)
+        return True
+
+    def take_states(self, border: Border, groups: Sequence[Group], stored: Sequence[Group]) -> bool:
+        """Put stored states in at a border from now on, if that gives this network's own rewards.
+
+        groups: as they are. stored: the same with states. Both are scored, the shortest, the median
+        and the longest; where they differ, one logged sentence says so and every pass goes on
+        through all layers.
+        """
+        border.put_in()
+        self.border = border
+        own, put_in = (
+            np.concatenate(self.score(few, self.cost(few), None))
+            for few in ([some[i] for i in _few(groups)] for some in (groups, stored))
+        )
+        if wrong := self._other(own, put_in):
+            log.warning("The stored states are not used: %s.", wrong)
+            self.border = None
+        return not wrong
+
+    def _other(self, own: np.ndarray, found: np.ndarray) -> str:
+        """Where rewards are not the network's own: by how much."""
+        difference = float(np.abs(own - found).max() / max(np.abs(own).max(), 1e-6))
         device = self.network.device.type
         dtype = self.network.dtype
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
-        if not difference <= TOLERANCE[dtype]:
-            return self._padded(f"rewards would change by {difference:.1e} of the largest")
-        return True
+        if difference <= TOLERANCE[dtype]:
+            return ""
+        return f"rewards would change by {difference:.1e} of the largest"
 
     def _padded(self, reason: str) -> bool:
         self._switch(False)
@@ -139,17 +163,21 @@ class Scorer:
         device = self.network.device
         if self.shared:
             layout = Layout(groups, self.pad_token_id, device, cache)
+            if self.border:
+                self.border.given = _in_one_row(groups, layout.known, device)
             with use_layout(layout):
                 model(input_ids=layout.input_ids, position_ids=layout.position_ids, use_cache=False)
             return self.head.rewards[0, layout.ends, 0]
         sequences = [sequence for group in groups for sequence in group.sequences]
         if self.pad_token_id is None and len(sequences) > 1:  # transformers takes no two such rows
-            return torch.cat([self(model, [Group((sequence,), 0)]) for sequence in sequences])
+            return torch.cat([self(model, [one]) for group in groups for one in _alone(group)])
         lengths = [len(sequence) for sequence in sequences]
         rows = np.full((len(sequences), max(lengths)), self.pad_token_id or 0, dtype=np.int64)
         for row, sequence in zip(rows, sequences, strict=True):
             row[: len(sequence)] = sequence
         mask = np.arange(rows.shape[1]) < np.array(lengths)[:, None]
+        if self.border:
+            self.border.given = _in_rows(groups, rows.shape[1], device)
         output = model(
             input_ids=torch.from_numpy(rows).to(device),
             attention_mask=torch.from_numpy(mask.astype(np.int64)).to(device),
@@ -214,8 +242,7 @@ class Scorer:
 
     def _score_in_pieces(self, group: Group, budget: int) -> np.ndarray:
         if not self.shared:
-            alone = [Group((sequence,), 0) for sequence in group.sequences]
-            return np.concatenate(self.score(alone, budget, None))
+            return np.concatenate(self.score(_alone(group), budget, None))
         return self.in_passes(self.network, group, budget).cpu().numpy()
 
     @torch.no_grad()
@@ -232,7 +259,9 @@ class Scorer:
             return self.whole_passes(group, budget)
         # What is scored stands after the prefix, even where an answer is padding tokens alone.
         ends = [scored_position(sequence, self.pad_token_id) for sequence in group.sequences]
-        return Group(group.sequences, min(group.prefix, *ends)).pieces(budget)
+        if min(ends) < group.prefix:
+            group = Group(group.sequences, min(ends))
+        return group.pieces(budget)
 
     def whole_passes(self, group: Group, budget: int) -> list[Group]:
         """The same where each pass computes the prefix for itself, of two answers at least."""
@@ -240,7 +269,45 @@ class Scorer:
             return group.pieces(budget, known=False, least=2)
         rows = max(2, budget // max(map(len, group.sequences)))
         starts = range(0, len(group.sequences), rows)
-        return [Group(group.sequences[i : i + rows], 0) for i in starts]
+        return [group.part(i, i + rows) for i in starts]
+
+
+def _few(groups: Sequence[Group]) -> list[int]:
+    """The shortest, the median and the longest."""
+    order = sorted(range(len(groups)), key=lambda i: groups[i].shared_tokens)
+    return [order[i] for i in (0, len(order) // 2, -1)]
+
+
+def _alone(group: Group) -> list[Group]:
+    """The answers of a group, each in one of its own."""
+    return [group.part(i, i + 1) for i in range(len(group.sequences))]
+
+
+def _in_one_row(groups: Sequence[Group], known: int, device: torch.device) -> Tensor | None:
+    """The stored states of a laid-out row, (1, row, width), but for its `known` first tokens."""
+    parts = [part for group in groups for part in group.states]
+    return _tensor(np.concatenate(parts)[known:], device)[None] if parts else None
+
+
+def _in_rows(groups: Sequence[Group], longest: int, device: torch.device) -> Tensor | None:
+    """The stored states of padded rows, (answers, longest, width)."""
+    answers = [
+        _tensor(np.concatenate([group.states[0], own]), device)
+        for group in groups
+        for own in group.states[1:]
+    ]
+    if not answers:
+        return None
+    rows = answers[0].new_zeros(len(answers), longest, answers[0].shape[1])
+    for row, answer in zip(rows, answers, strict=True):
+        row[: len(answer)] = answer
+    return rows
+
+
+def _tensor(states: np.ndarray, device: torch.device) -> Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(states))
+    # NumPy has no bfloat16, whose bits are stored as whole numbers.
+    return (tensor.view(torch.bfloat16) if tensor.dtype == torch.int16 else tensor).to(device)
 
 
 def score_everywhere(

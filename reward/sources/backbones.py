@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from reward.harness.errors import InputError, first_line
 from reward.harness.files import sha256, write_json
@@ -65,6 +65,11 @@ class Backbone(Params):
     """Peak learning rate of a run on this backbone."""
     lora: Lora | None = None
     """None trains every weight."""
+    layers: Literal["all"] | PositiveInt = "all"
+    """How many of its layers there are in the reward model, from the first."""
+    trained_layers: Literal["all"] | NonNegativeInt = "all"
+    """How many of these are trained, from the last; 0 trains the head alone. With lora, the others
+    get no adapters."""
 
 
 def fetch_backbone(entry: Backbone, folder: Path) -> list[str]:

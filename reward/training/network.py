@@ -3,23 +3,34 @@
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, TaskType
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel, set_seed
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+    set_seed,
+)
 from transformers.pytorch_utils import Conv1D
 
 from reward.harness.errors import InputError, first_line
+from reward.scoring.border import Border
 from reward.scoring.head import head_name
 from reward.sources.backbones import Lora, weights_folder
 
 log = logging.getLogger(__name__)
 
 
-def build_network(backbone: Path, seed: int, dtype: torch.dtype) -> PreTrainedModel:
+def build_network(
+    backbone: Path, seed: int, dtype: torch.dtype, layers: int | Literal["all"] = "all"
+) -> PreTrainedModel:
     """A sequence classifier with one label on a backbone, on the CPU.
+
+    layers: how many of the backbone's, from the first, are in it.
 
     The head is new unless the backbone has one of a single label, and so are all weights of a
     backbone that has none; they are drawn by the seed. Weights are read by torch or safetensors
@@ -37,6 +48,8 @@ def build_network(backbone: Path, seed: int, dtype: torch.dtype) -> PreTrainedMo
         config = AutoConfig.from_pretrained(
             backbone, num_labels=1, problem_type="regression", trust_remote_code=False
         )
+        if layers != "all":
+            _cut(config, layers)
         if weights is None:
             network = AutoModelForSequenceClassification.from_config(
                 config, dtype=dtype, trust_remote_code=False
@@ -52,7 +65,7 @@ def build_network(backbone: Path, seed: int, dtype: torch.dtype) -> PreTrainedMo
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are named below
             )
-    except MemoryError:
+    except (MemoryError, InputError):
         raise
     except Exception as error:  # files of strangers lead to errors of any kind
         raise InputError(
@@ -61,6 +74,20 @@ def build_network(backbone: Path, seed: int, dtype: torch.dtype) -> PreTrainedMo
         ) from error
     _check_weights(network, found, backbone)
     return network
+
+
+def _cut(config: PreTrainedConfig, layers: int) -> None:
+    """Let a config be of so many layers. Raises InputError where it has fewer."""
+    text = config.get_text_config()
+    if layers > text.num_hidden_layers:
+        raise InputError(
+            f"layers={layers} is more than the {text.num_hidden_layers} that the backbone has: "
+            f"lower it in params.yaml, or set it to all."
+        )
+    values = text.to_dict()
+    if values.get("layer_types"):
+        text.layer_types = values["layer_types"][:layers]
+    text.num_hidden_layers = layers
 
 
 def _check_weights(network: PreTrainedModel, found: dict[str, Any], backbone: Path) -> None:
@@ -87,23 +114,34 @@ def _check_weights(network: PreTrainedModel, found: dict[str, Any], backbone: Pa
         )
 
 
-def lora_config(lora: Lora, network: PreTrainedModel) -> LoraConfig:
+def lora_config(lora: Lora, network: PreTrainedModel, border: Border | None = None) -> LoraConfig:
     """Adapters as the backbone's entry asks for; the head is trained whole and saved.
+
+    border: the layers below it get no adapters.
 
     Raises InputError where a target is no linear layer of the network.
     """
     linear = [
         name for name, module in network.named_modules() if isinstance(module, nn.Linear | Conv1D)
     ]
-    if lora.targets != "all-linear":
-        _check_targets(lora.targets, linear)
+    targets = lora.targets
+    if targets != "all-linear":
+        _check_targets(targets, linear)
+    if border:
+        ends = ("",) if targets == "all-linear" else tuple(f".{target}" for target in targets)
+        above = {module for layer in border.above for module in layer.modules()}
+        targets = [
+            name
+            for name in linear
+            if network.get_submodule(name) in above and f".{name}".endswith(ends)
+        ]
     return LoraConfig(
         task_type=TaskType.SEQ_CLS,
         r=lora.rank,
         lora_alpha=lora.alpha,
         # GPT-2 keeps its weights the other way round.
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in network.modules()),
-        target_modules=lora.targets,
+        target_modules=targets,
         modules_to_save=[head_name(network)],
     )
 

@@ -1,23 +1,24 @@
 """Mean and deviation of a trained model's rewards."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from reward.harness.errors import InputError
+from reward.scoring.comparisons import Comparisons
 from reward.scoring.devices import best_device
-from reward.scoring.groups import Group
 from reward.scoring.scorer import Scorer, open_model
 from reward.scoring.settings import RewardSettings, write_settings
+from reward.scoring.states import Store
 from reward.tokens.records import TokenSettings
 
 
 def normalise(
     model: Path,
     tokens: TokenSettings,
-    groups: Sequence[Group],
+    compared: Comparisons,
     *,
+    store: Store | None,
     pairs: int,
     seed: int,
     budget: int,
@@ -25,17 +26,19 @@ def normalise(
     """Write the settings of a saved model into its config.json.
 
     model: the folder, which is opened and scored with as evaluate does it. tokens: how the texts
-    were cut. groups: the training pairs, those of K answers in one; `pairs` of them, drawn by the
-    seed without replacement, give mean and deviation of all their responses' rewards. Their mean is
-    off by about std / sqrt(2 x pairs). budget: tokens computed at once.
+    were cut. compared: the training pairs; `pairs` of their groups, drawn by the seed without
+    replacement, give mean and deviation of all their responses' rewards. Their mean is off by about
+    std / sqrt(2 x pairs). store: stored states of these pairs, where there are any. budget: tokens
+    computed at once.
 
     Raises InputError where a reward is not finite.
     """
-    drawn = np.random.default_rng(seed).permutation(len(groups))[:pairs]
-    sample = [groups[i] for i in np.sort(drawn)]
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(compared.groups))[:pairs])
     scorer = Scorer(open_model(model, best_device()))
-    scorer.share_prefixes(sample)
-    rewards = np.concatenate(scorer.score(sample, budget, None)).astype(np.float64)
+    scorer.share_prefixes([compared.groups[i] for i in drawn])
+    groups = (store.put_into(scorer, {"train": compared})["train"] if store else compared).groups
+    rewards = np.concatenate(scorer.score([groups[i] for i in drawn], budget, None))
+    rewards = rewards.astype(np.float64)
     if not np.isfinite(rewards).all():
         raise InputError(
             "the trained model gives rewards that are not finite: lower train.learning_rate or "

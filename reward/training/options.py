@@ -14,7 +14,7 @@ from pydantic import (
 )
 from trl import RewardConfig
 
-from reward.harness.params import Params
+from reward.harness.params import Params, Seed
 from reward.scoring.devices import TokenBudget, precision
 from reward.training.objective import Weighting
 
@@ -26,6 +26,7 @@ class Train(Params):
     batch_pairs: PositiveInt
     micro_batch_tokens: TokenBudget
     learning_rate: PositiveFloat | None
+    seed: Seed | None
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)]
     schedule: Literal["linear", "cosine", "constant_with_warmup"]
     weight_decay: NonNegativeFloat

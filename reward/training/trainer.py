@@ -13,9 +13,10 @@ from transformers import PreTrainedModel
 from trl import RewardConfig
 
 from reward.harness.errors import InputError
-from reward.scoring.comparisons import Comparisons
+from reward.scoring.comparisons import NONE, Comparisons
 from reward.scoring.layers import add_embedding_gradients_in_place
 from reward.scoring.scorer import Scorer, score_everywhere
+from reward.scoring.states import Store
 from reward.training.base_trainer import BaseTrainer
 from reward.training.checkpoints import mark_complete, read_budget, remove_older
 from reward.training.curve import Progress
@@ -30,6 +31,7 @@ class PairTrainer(BaseTrainer):
     """RewardTrainer on groups of answers, one optimiser step per batch of the data loader.
 
     lora: the adapter to train, or None to train every weight; the model's dropout is off.
+    store: where only the upper layers are trained, what the lower ones give; or None.
     steps: which groups each step takes. objective: the training pairs and their loss. budget:
     tokens that one micro-batch may compute. validation: pairs for model selection; may be none.
     curve: CSV that gets one row per step while the run goes on.
@@ -43,6 +45,7 @@ class PairTrainer(BaseTrainer):
         model: PreTrainedModel,
         args: RewardConfig,
         lora: LoraConfig | None,
+        store: Store | None = None,
         steps: Steps,
         objective: Objective,
         budget: int,
@@ -64,6 +67,12 @@ class PairTrainer(BaseTrainer):
         self.scorer = Scorer(model)  # with the adapter, which peft has put into this very object
         with self.autocast():
             self.scorer.share_prefixes(objective.compared.groups)
+            if store:
+                sets = {"train": objective.compared} | (
+                    {"validation": validation} if selects else {}
+                )
+                found = store.put_into(self.scorer, sets)
+                objective.compared, self.validation = found["train"], found.get("validation", NONE)
         self.gradient = BatchGradient(
             objective,
             self.scorer,

@@ -189,6 +189,7 @@ def test_computing_activations_again_changes_no_byte(
             load_params(TrainParams, folder / "params.yaml"),
             folder / "data/tokens",
             folder / "data/backbone",
+            folder / "data/states",
             folder / "data/model",
             folder / "metrics/train.json",
             folder / "metrics/train_curve.csv",

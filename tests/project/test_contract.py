@@ -23,7 +23,7 @@ from reward.harness.closure import import_closure, imported_modules
 from tests.support.pipeline import PIPELINE, PROJECT, listed, written
 
 PARAMS: dict[str, Any] = yaml.safe_load((PROJECT / "params.yaml").read_text())
-NEED_TORCH = ["train", "evaluate"]
+NEED_TORCH = ["states", "train", "evaluate"]
 WITHOUT_TORCH = [name for name in PIPELINE if name not in NEED_TORCH]
 every_stage = pytest.mark.parametrize("name", PIPELINE)
 

@@ -205,9 +205,9 @@ def test_the_optimiser_makes_room_for_the_saved_model(
     monkeypatch.setattr("stages.train.PairTrainer", Watched)
     monkeypatch.setattr("stages.train.normalise", normalised)
     monkeypatch.setenv("DVC_ROOT", str(folder))
-    places = ("data/tokens", "data/backbone", "data/model", "metrics/train.json", "curve.csv")
+    places = ("tokens", "backbone", "states", "model", "train.json", "curve.csv")
     params = load_params(TrainParams, folder / "params.yaml")
-    train(params, *(folder / place for place in places))
+    train(params, *(folder / "data" / place for place in places))
     assert trainers
 
 

@@ -18,6 +18,7 @@ import yaml
 from reward.harness.params import load_params
 from stages.download import DownloadParams, download
 from stages.split import SplitParams, split
+from stages.states import StatesParams, states
 from stages.tokenize import TokenizeParams, tokenize
 from tests.support.pipeline import options
 
@@ -69,6 +70,9 @@ def _prepare(folder: Path, lines: list[str], entry: dict[str, Any]) -> Path:
         folder / "data/backbone",
         folder / "data/tokens",
     )
+    data = folder / "data"
+    given = load_params(StatesParams, path)
+    states(given, data / "tokens", data / "backbone", data / "states", data / "depths.json")
     (folder / "metrics").mkdir()
     return folder
 

@@ -14,6 +14,7 @@ from trl import RewardConfig
 from benchmarks.pairs import all_compared
 from reward.scoring.comparisons import Comparisons
 from reward.scoring.groups import Group
+from reward.scoring.states import Store
 from reward.sources.backbones import Lora
 from reward.tokens.records import Token
 from reward.training.losses import LOSSES
@@ -36,6 +37,7 @@ def make_trainer(
     centring_factor: float = 0.0,
     weighting: Weighting = "pairs",
     lora: Lora | None = None,
+    store: Store | None = None,
     **arguments: Any,
 ) -> PairTrainer:
     tokenizer = PreTrainedTokenizerFast(
@@ -52,6 +54,7 @@ def make_trainer(
     return PairTrainer(
         model=network,
         lora=lora_config(lora, network) if lora else None,
+        store=store,
         steps=steps,
         objective=Objective(
             compared,

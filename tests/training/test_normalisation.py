@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
+from benchmarks.pairs import all_compared
 from reward.harness.errors import InputError
 from reward.pairs.preference import UnusableError
 from reward.score import score
@@ -29,7 +30,7 @@ def test_saved_statistics_are_those_of_the_drawn_responses(tmp_path: Path) -> No
     encoded = opened.encode([read_question(row) for row in rows])
     cut = TokenSettings(max_length=48, prompt_floor=0.25)
     groups = [opened.group(one) for one in encoded]
-    normalise(folder, cut, groups, pairs=100, seed=1, budget=500)
+    normalise(folder, cut, all_compared(groups), store=None, pairs=100, seed=1, budget=500)
     saved = read_settings(folder)
     assert saved is not None
     rewards = [
@@ -41,7 +42,7 @@ def test_saved_statistics_are_those_of_the_drawn_responses(tmp_path: Path) -> No
     assert saved.mean == pytest.approx(np.mean(rewards), abs=1e-6)
     assert saved.std == pytest.approx(np.std(rewards), abs=1e-6)
     assert (saved.max_length, saved.prompt_floor) == (48, 0.25)
-    normalise(folder, cut, groups, pairs=5, seed=1, budget=500)
+    normalise(folder, cut, all_compared(groups), store=None, pairs=5, seed=1, budget=500)
     fewer = read_settings(folder)
     assert fewer is not None
     assert fewer.mean != saved.mean
@@ -54,4 +55,12 @@ def test_rewards_that_are_not_finite_end_in_one_sentence(tmp_path: Path) -> None
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     groups = [Group.of([np.array([5, 6]), np.array([5, 7])])]
     with pytest.raises(InputError, match=r"not finite: lower train\.learning_rate"):
-        normalise(folder, TokenSettings(48, 0.25), groups, pairs=1, seed=1, budget=500)
+        normalise(
+            folder,
+            TokenSettings(48, 0.25),
+            all_compared(groups),
+            store=None,
+            pairs=1,
+            seed=1,
+            budget=500,
+        )

@@ -1,0 +1,280 @@
+"""Hidden states at a border, computed once for each answer and stored.
+
+A folder holds settings.json and, for each set of pairs, SET.npy with the states of its groups, one
+group after another, (rows, width), in the number format that they were computed in (bfloat16, which
+NumPy does not have, as int16 of the same bits).
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from reward.harness.errors import InputError
+from reward.harness.files import read_json, sha256
+from reward.harness.params import Params
+from reward.scoring.border import Border, StoppedError, states_in
+from reward.scoring.comparisons import Comparisons
+from reward.scoring.groups import Group, shares
+from reward.scoring.layout import scored_position
+from reward.scoring.scorer import Scorer
+
+Kept = Literal["all", "first", "scored"]
+FORMATS = {torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16: np.int16}
+SETTINGS = "settings.json"
+
+
+class States(Params):
+    """settings.json: how a folder's states were computed."""
+
+    trained_layers: int
+    """How many layers are above the border."""
+    shared: bool
+    """Whether a group's prefix was computed once for all its answers."""
+    kept: Kept
+    """The tokens of an answer that have states: all, or the one that the head works on."""
+    sets: dict[str, str]
+    """The SHA-256 of each set's file."""
+
+
+def kept_tokens(scorer: Scorer, border: Border, groups: Sequence[Group]) -> Kept:
+    """Which tokens' states at a border the rewards of groups depend on; the longest is tried.
+
+    Only where no layer is trained can it be one token of each answer: layers mix them.
+    """
+    if border.trained:
+        return "all"
+    if scorer.shared:
+        return "scored"
+    group = Group(max(groups, key=lambda group: group.shared_tokens).sequences[:2], 0)
+    found: list[Tensor] = []
+    hook = border.last.register_forward_hook(lambda *given: found.append(states_in(given[-1])))
+    with torch.enable_grad():
+        rewards = scorer(scorer.network, [group])
+    hook.remove()
+    gradients = [row for one in torch.autograd.grad(rewards.sum(), found) for row in one]
+    used = [torch.nonzero(row.abs().sum(-1))[:, 0].tolist() for row in gradients]
+    if all(places == [0] for places in used):
+        return "first"
+    ends = [scored_position(one, scorer.pad_token_id) for one in group.sequences]
+    return "scored" if used == [[end] for end in ends] else "all"
+
+
+def _places(group: Group, kept: Kept, pad_token_id: int | None) -> list[int]:
+    """Where the one token that is kept stands in each sequence."""
+    if kept == "first":
+        return [0] * len(group.sequences)
+    return [scored_position(one, pad_token_id) for one in group.sequences]
+
+
+def _as_stored(group: Group, shared: bool, kept: Kept, pad_token_id: int | None) -> Group:
+    """A group of the tokens whose states are stored: all, or one of each answer."""
+    if kept == "all":
+        return group if shared else Group(group.sequences, 0)
+    places = _places(group, kept, pad_token_id)
+    return Group(tuple(one[i : i + 1] for one, i in zip(group.sequences, places, strict=True)), 0)
+
+
+class Writer:
+    """Computes the states of sets of pairs, and writes them to a folder that is there.
+
+    kept: see `kept_tokens`. budget: tokens computed at once. depths: numbers of layers, for which
+    `write` tells what the head would work on if the network ended there.
+
+    Each process computes a share, and the main one writes.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        border: Border,
+        kept: Kept,
+        folder: Path,
+        *,
+        budget: int,
+        depths: Sequence[int] = (),
+    ):
+        self.scorer, self.border, self.kept, self.folder = scorer, border, kept, folder
+        self.budget, self.depths = budget, depths
+        self.hashes: dict[str, str] = {}
+        border.put_in()
+
+    def size(self, sets: Mapping[str, Comparisons]) -> int:
+        """The bytes that the files of these sets take; one answer is computed to know."""
+        group = next(iter(sets.values())).groups[0]
+        ((states, _),) = self._compute([Group(group.sequences[:1], 0)])
+        rows = sum(one.shared_tokens for pairs in sets.values() for one in self._stored(pairs))
+        return rows * states.shape[1] * states.element_size()
+
+    def write(self, name: str, compared: Comparisons) -> NDArray[np.float32]:
+        """Write one set; returns, in the main process, what the head would work on after each of
+        the depths: (depths, answers, width), the answers in the order of the groups.
+        """
+        state, groups = PartialState(), compared.groups
+        ends = np.cumsum([one.shared_tokens for one in self._stored(compared)])
+        partition = shares([one.shared_tokens for one in groups], state.num_processes)
+        work = [self._micro_batches(groups, share) for share in partition]
+        features: dict[int, np.ndarray] = {}
+        file = None
+        # disable=None: no bar where stderr is not a terminal.
+        hidden = None if state.is_main_process else True
+        with tqdm(total=len(groups), desc=f"states {name}", unit="prompt", disable=hidden) as bar:
+            for turn in range(max(map(len, work))):
+                batch = dict(enumerate(work[state.process_index])).get(turn, [])
+                computed = self._compute([groups[i] for i in batch]) if batch else []
+                found = [(i, *_to_numpy(*one)) for i, one in zip(batch, computed, strict=True)]
+                for i, states, of_depths in gather_object(found):
+                    if state.is_main_process:
+                        if file is None:
+                            shape = (int(ends[-1]), states.shape[1])
+                            path = self.folder / f"{name}.npy"
+                            file = open_memmap(path, "w+", dtype=states.dtype, shape=shape)
+                        file[ends[i] - len(states) : ends[i]] = states
+                        features[i] = of_depths
+                    bar.update()
+        if file is not None:
+            file.flush()
+            self.hashes[name] = sha256(self.folder / f"{name}.npy")
+        return np.concatenate([features[i] for i in sorted(features)], axis=1)
+
+    def settings(self) -> States:
+        """What settings.json says after all sets are written."""
+        return States(
+            trained_layers=self.border.trained,
+            shared=self.scorer.shared,
+            kept=self.kept,
+            sets=self.hashes,
+        )
+
+    def _stored(self, compared: Comparisons) -> list[Group]:
+        scorer = self.scorer
+        return [
+            _as_stored(group, scorer.shared, self.kept, scorer.pad_token_id)
+            for group in compared.groups
+        ]
+
+    def _micro_batches(self, groups: Sequence[Group], share: Sequence[int]) -> list[list[int]]:
+        cut = self.scorer.micro_batches([groups[i] for i in share], self.budget)
+        return [[share[i] for i in micro] for micro in cut]
+
+    @torch.no_grad()
+    def _compute(self, groups: Sequence[Group]) -> list[tuple[Tensor, Tensor]]:
+        """For each group the states that are stored, (rows, width), and what the head would work
+        on after each depth, (depths, answers, width).
+        """
+        if self.scorer.shared or self.scorer.pad_token_id is not None:
+            states, features = self._pass(groups)
+        else:  # transformers takes no two such rows
+            answers = [one for group in groups for one in group.sequences]
+            alone = [self._pass([Group((one,), 0)]) for one in answers]
+            states = torch.cat([one for one, _ in alone])
+            features = torch.cat([one for _, one in alone], dim=1)
+        pad = self.scorer.pad_token_id
+        rows = [_as_stored(one, self.scorer.shared, self.kept, pad).shared_tokens for one in groups]
+        answers_of = [len(group.sequences) for group in groups]
+        return list(zip(states.split(rows), features.split(answers_of, dim=1), strict=True))
+
+    def _pass(self, groups: Sequence[Group]) -> tuple[Tensor, Tensor]:
+        scorer, border = self.scorer, self.border
+        layers = [border.layers[depth - 1] for depth in self.depths if depth < len(border.below)]
+        with border.stopping([*layers, border.last]) as found, suppress(StoppedError):
+            scorer(scorer.network, groups)
+        longest = found[-1].shape[1]
+        stored = found[-1].flatten(0, 1)[self._rows(groups, longest)]
+        answers = sum(len(group.sequences) for group in groups)
+        features = [stored.new_empty(0, answers, 0)]
+        for states in found if self.depths else ():
+            border.given = states
+            scorer(scorer.network, groups)
+            inputs = scorer.head.inputs
+            if inputs.dim() == 3:  # the head works on each token
+                inputs = inputs.flatten(0, 1)[self._rows(groups, longest)]
+            features.append(inputs.float()[None])
+        border.given = None
+        return stored, torch.cat(features[1:] or features)
+
+    def _rows(self, groups: Sequence[Group], longest: int) -> Tensor:
+        """Where the tokens that are stored stand among all of a forward pass.
+
+        longest: tokens of each of its rows, where these are padded.
+        """
+        found: list[Sequence[int]] = []
+        start = 0
+        for group in groups:
+            places = _places(group, self.kept, self.scorer.pad_token_id)
+            if not self.scorer.shared:
+                for one, place in zip(group.sequences, places, strict=True):
+                    found.append(range(len(one)) if self.kept == "all" else [place])
+                    found[-1] = [start + i for i in found[-1]]
+                    start += longest
+                continue
+            if self.kept == "all":
+                found.append(range(start, start + group.shared_tokens))
+            own = start
+            for one, place in zip(group.sequences, places, strict=True):
+                if self.kept != "all":
+                    found.append([(start if place < group.prefix else own) + place])
+                own += len(one) - group.prefix
+            start += group.shared_tokens
+        return torch.tensor([i for part in found for i in part], device=self.scorer.network.device)
+
+
+def _to_numpy(states: Tensor, features: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    stored = states.cpu().contiguous()
+    if stored.dtype == torch.bfloat16:
+        stored = stored.view(torch.int16)
+    return stored.numpy(), features.cpu().numpy()
+
+
+class Store:
+    """A folder of states that the stage states wrote."""
+
+    def __init__(self, folder: Path, states: States):
+        self.folder, self.states = folder, states
+
+    @classmethod
+    def open(cls, folder: Path) -> "Store | None":
+        """None where nothing was computed, as all layers are trained."""
+        settings = read_json(folder / SETTINGS)
+        return cls(folder, States.model_validate(settings)) if settings else None
+
+    def put_into(
+        self, scorer: Scorer, sets: Mapping[str, Comparisons]
+    ) -> Mapping[str, Comparisons]:
+        """Sets of pairs with their states, which are read when they are used, and a scorer that
+        takes them; where its rewards would change by that, the sets as they are.
+
+        Raises InputError where a file is not the one that was written.
+        """
+        border = Border(scorer.network, self.states.trained_layers)
+        stored = {name: self._read(name, sets[name], scorer.pad_token_id) for name in sets}
+        first = next(iter(sets))
+        taken = scorer.take_states(border, sets[first].groups, stored[first].groups)
+        return stored if taken else sets
+
+    def _read(self, name: str, compared: Comparisons, pad_token_id: int | None) -> Comparisons:
+        path, how = self.folder / f"{name}.npy", self.states
+        if not path.is_file() or sha256(path) != how.sets[name]:
+            raise InputError(
+                f"{path} is not the file that the stage states wrote: run dvc repro --force states."
+            )
+        states = np.load(path, mmap_mode="r", allow_pickle=False)
+        start, groups = 0, []
+        for one in compared.groups:
+            group = _as_stored(one, how.shared, how.kept, pad_token_id)
+            own = [len(sequence) - group.prefix for sequence in group.sequences]
+            cuts = np.cumsum([start, group.prefix, *own]).tolist()
+            start = cuts[-1]
+            groups.append(replace(group, states=tuple(states[a:b] for a, b in pairwise(cuts))))
+        return replace(compared, groups=groups)

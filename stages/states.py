@@ -1,0 +1,150 @@
+"""Compute once what the layers of a backbone give that are not trained."""
+
+from reward.harness.stage import run
+
+from contextlib import nullcontext
+from hashlib import blake2b
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from transformers import logging as transformers_logging
+
+from reward.evaluation.depths import accuracy_by_depth
+from reward.harness.errors import InputError
+from reward.harness.files import check_output, replacing, write_json
+from reward.harness.params import Params, pick
+from reward.harness.tables import read_table
+from reward.scoring.comparisons import Comparisons, read_comparisons
+from reward.scoring.devices import TokenBudget, best_device, keep_freed_memory, precision
+from reward.scoring.processes import Seconds, joined_processes
+from reward.scoring.states import SETTINGS
+from reward.sources.backbones import Backbone, weights_folder
+from reward.tokens.records import Token
+from reward.training.frozen import write_frozen
+from reward.training.network import build_network
+
+
+class States(Params):
+    """The section `states` of params.yaml, where each value is explained."""
+
+    micro_batch_tokens: TokenBudget
+    most_gigabytes: PositiveFloat
+    depths: PositiveInt
+    folds: Annotated[int, Field(ge=2)]
+    head_strength: PositiveFloat
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+
+
+class StatesParams(Params):
+    """What states reads of params.yaml."""
+
+    backbone: str
+    backbones: dict[str, Backbone]
+    process_timeout: Seconds
+    states: States
+
+
+def states(params: StatesParams, tokens: Path, backbone: Path, states: Path, depths: Path) -> None:
+    """Compute once what the layers of a backbone give that are not trained.
+
+    tokens, backbone: folders that tokenize and download wrote. states: the folder for what the
+    layers below the trained ones give for the training and the validation pairs
+    (reward.scoring.states), which train and evaluate read. depths: a JSON file; where the head
+    alone is trained, it says how many training pairs a head would get right after each of several
+    depths that it has not learned from. Both say nothing where all layers are trained.
+
+    Raises InputError where the states would take more room than they may or than there is, where
+    nobody has trained the layers that stay as they are, and where another process is lost.
+    """
+    for output in (states, depths):
+        check_output(output)
+    entry = pick(params.backbones, "backbone", params.backbone)
+    if entry.trained_layers == "all":
+        with replacing(states) as folder:
+            folder.mkdir()
+            write_json(folder / SETTINGS, {})
+        write_json(depths, {"depths": []})
+        return
+    if weights_folder(backbone) is None:
+        raise InputError(
+            f"trained_layers={entry.trained_layers} keeps the other layers as they are, and the "
+            f"backbone {params.backbone} has no weights: set it to all, or choose another backbone."
+        )
+    tables = {name: read_table(tokens / f"{name}.parquet") for name in ("train", "validation")}
+    sets = {name: read_comparisons(table) for name, table in tables.items()}
+    device = best_device()
+    with joined_processes(device, params.process_timeout) as state:
+        with replacing(states) if state.is_main_process else nullcontext(states) as folder:
+            tried, features = _compute(params.states, entry, backbone, device, sets, folder)
+        if state.is_main_process:
+            write_json(depths, _depths(params.states, tried, features, tables, sets))
+
+
+def _compute(
+    settings: States,
+    entry: Backbone,
+    backbone: Path,
+    device: torch.device,
+    sets: dict[str, Comparisons],
+    folder: Path,
+) -> tuple[list[int], np.ndarray]:
+    keep_freed_memory()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    # As train computes them: in the format of its weights.
+    numbers = precision(device)
+    dtype = numbers.frozen if entry.lora else numbers.trained
+    network = build_network(backbone, 0, dtype, entry.layers).eval()
+    network.to(device)
+    with torch.autocast(device.type, numbers.autocast, enabled=numbers.autocast is not None):
+        return write_frozen(
+            network,
+            int(entry.trained_layers),
+            sets,
+            folder,
+            budget=settings.micro_batch_tokens.on(device),
+            most_bytes=settings.most_gigabytes * 1e9,
+            depths=settings.depths,
+        )
+
+
+def _depths(
+    settings: States,
+    tried: list[int],
+    features: np.ndarray,
+    tables: dict[str, pa.Table],
+    sets: dict[str, Comparisons],
+) -> dict[str, Any]:
+    """What the JSON file holds: what a head alone would get after each of the depths tried."""
+    prompts = _prompts(tables["train"])
+    if not tried or len(set(prompts)) < settings.folds:
+        return {"depths": []}
+    pairs, sides = sets["train"].among(range(len(sets["train"].groups)))
+    found = accuracy_by_depth(
+        features,
+        sides,
+        [prompts[pair] for pair in pairs],
+        depths=tried,
+        folds=settings.folds,
+        strength=settings.head_strength,
+        confidence=settings.confidence,
+    )
+    return {"folds": settings.folds, "depths": found}
+
+
+def _prompts(table: pa.Table) -> list[bytes]:
+    """For each pair a name of its prompt: its tokens, or where these were cut what both sides
+    begin with.
+    """
+    columns = (Token.CHOSEN_IDS, Token.PROMPT_TOKENS, Token.PREFIX_LENGTH)
+    rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
+    starts = (ids[: min(prompt, prefix)] for ids, prompt, prefix in rows)
+    return [blake2b(str(start).encode(), digest_size=16).digest() for start in starts]
+
+
+if __name__ == "__main__":
+    run(states, StatesParams)

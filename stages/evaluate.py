@@ -80,9 +80,9 @@ def evaluate(
 
     model, tokens, states, testsets: folders that train, tokenize, states and testsets wrote.
     scores: the folder for validation.parquet, testsets/NAME.parquet (reward.evaluation.scores) and
-    details.json, which holds all that was measured. metrics: a JSON file with the headline figures. groups to
-    reward_length: CSV files behind plots (reward.evaluation.figures). The same inputs give the same
-    bytes.
+    details.json, which holds all that was measured. metrics: a JSON file with the headline figures.
+    groups to reward_length: CSV files behind plots (reward.evaluation.figures). The same inputs
+    give the same bytes.
 
     Raises InputError where a score is not finite and where another process is lost.
     """

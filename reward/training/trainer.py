@@ -68,9 +68,8 @@ class PairTrainer(BaseTrainer):
         with self.autocast():
             self.scorer.share_prefixes(objective.compared.groups)
             if store:
-                sets = {"train": objective.compared} | (
-                    {"validation": validation} if selects else {}
-                )
+                sets = {"train": objective.compared, "validation": validation}
+                sets = {name: pairs for name, pairs in sets.items() if pairs.groups}
                 found = store.put_into(self.scorer, sets)
                 objective.compared, self.validation = found["train"], found.get("validation", NONE)
         self.gradient = BatchGradient(

@@ -2,6 +2,7 @@
 
     python -m benchmarks.train --profile helpsteer --max-length 256
     python -m benchmarks.train --profile ranked4 --batch-pairs 48 --micro-batch-tokens 1536
+    python -m benchmarks.train --layers 12 --trained-layers 2 --epochs 3 --steps 1
 
 (a) TRL with its defaults, (b) TRL without checkpointing at its best batch size, (c) PairTrainer:
 the same initial weights, pairs in every step and number of steps, in turns. Prints a table and, as
@@ -16,6 +17,7 @@ import statistics
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +26,6 @@ from benchmarks.variants import Bench, variant
 
 VARIANTS = {"a": "TRL, defaults", "b": "TRL, best batch", "c": "this project"}
 DEFAULT_BATCH = 8  # of (a): RewardConfig's
-BATCH_SIZES = (1, 2, 4, 8, 16)  # tried for (b)
 
 
 def main(options: argparse.Namespace) -> None:
@@ -33,7 +34,9 @@ def main(options: argparse.Namespace) -> None:
     default = math.gcd(DEFAULT_BATCH, options.batch_pairs)  # as many as divide a step
     batches = {"a": default, "b": best, "c": options.batch_pairs}
     seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
-    rates = []
+    rates: list[float] = []
+    states: list[float] = []
+    steps = options.steps * options.epochs
     with ExitStack() as stack:
         ask = {
             name: stack.enter_context(variant(name, options, batch))
@@ -41,14 +44,16 @@ def main(options: argparse.Namespace) -> None:
         }
         for _ in range(options.rounds):
             for name in VARIANTS:
-                seconds[name].append(ask[name](Bench.timed_round) / options.steps)
+                seconds[name].append(ask[name](Bench.timed_round) / steps)
             rates.append(ask["c"](Bench.product_rate))
+            if options.trained_layers < options.layers:
+                states.append(ask["c"](Bench.write_states))
         memory = {name: ask[name](Bench.memory_raised) for name in VARIANTS}
         task = ask["c"](Bench.task)
         wanted, reached = (ask[name](Bench.first_gradient) for name in "ac")
 
     step = {name: statistics.median(rounds) for name, rounds in seconds.items()}
-    speed = {name: task["valid_tokens"] / options.steps / step[name] for name in VARIANTS}
+    speed = {name: task["valid_tokens"] / steps / step[name] for name in VARIANTS}
     rate = statistics.median(rates)
     for name, what in VARIANTS.items():
         print(
@@ -59,7 +64,9 @@ def main(options: argparse.Namespace) -> None:
         "c_over_a": round(step["a"] / step["c"], 3),
         "c_over_b": round(step["b"] / step["c"], 3),
         "best_b_batch": best,
-        "utilisation": round(task["flops"] / options.steps / step["c"] / rate, 3),
+        **(_with_states(step, states, steps) if states else {}),
+        # What is not computed is not counted where layers stay as they are.
+        "utilisation": None if states else round(task["flops"] / steps / step["c"] / rate, 3),
         "gradient_difference": float(np.linalg.norm(wanted - reached) / np.linalg.norm(wanted)),
         "memory_c_over_b": round(memory["c"] / memory["b"], 3),
         "tokens_per_second": {name: round(speed[name], 1) for name in VARIANTS},
@@ -75,13 +82,22 @@ def main(options: argparse.Namespace) -> None:
     print(json.dumps(result | task))
 
 
+def _with_states(step: dict[str, float], states: list[float], steps: int) -> dict[str, Any]:
+    """How many times as fast (c) is as (b) where its states have to be computed first."""
+    first = statistics.median(states) + step["c"] * steps
+    return {
+        "first_over_b": round(step["b"] * steps / first, 3),
+        "states_seconds": [round(seconds, 4) for seconds in states],
+    }
+
+
 def best_batch(options: argparse.Namespace) -> int:
     """The batch size at which TRL without checkpointing is fastest; each gets one round."""
     took = {}
-    for size in BATCH_SIZES:
+    for size in options.batch_sizes:
         if options.batch_pairs % size == 0:
             with variant("b", options, size) as ask:
-                took[size] = ask(Bench.timed_round) / options.steps
+                took[size] = ask(Bench.timed_round) / options.steps / options.epochs
     print("(b) by batch size:", {size: f"{seconds:.2f} s/step" for size, seconds in took.items()})
     return min(took, key=took.__getitem__)
 
@@ -100,6 +116,10 @@ def read_options() -> argparse.Namespace:
     add("--layers", type=int, default=4)
     add("--width", type=int, default=768)
     add("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    add("--trained-layers", type=int, default=math.inf, help="from the last; default: all")
+    add("--epochs", type=int, default=1)
+    tried = [1, 2, 4, 8, 16]
+    add("--batch-sizes", type=int, nargs="+", default=tried, help="tried for (b)")
     add("--rounds", type=int, default=5)
     add("--steps", type=int, default=3, help="optimiser steps per round")
     add("--batch-pairs", type=int, default=16, help="pairs per optimiser step")

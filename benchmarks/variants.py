@@ -3,6 +3,7 @@
 import argparse
 import math
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -34,10 +35,13 @@ from trl import RewardConfig, RewardTrainer
 from benchmarks.pairs import WORDS, choose_pairs
 from benchmarks.work import training_flops
 from reward.harness.params import load_params
+from reward.scoring.border import Border
 from reward.scoring.comparisons import NONE
 from reward.scoring.devices import best_device, device_name, precision
+from reward.scoring.states import Store
 from reward.sources.backbones import Lora
 from reward.tokens.records import Token
+from reward.training.frozen import write_frozen
 from reward.training.losses import bradley_terry
 from reward.training.network import lora_config
 from reward.training.objective import Objective
@@ -86,15 +90,20 @@ class Bench:
         self.groups = self.compared.groups
         self.device = best_device() if options.device == "auto" else torch.device(options.device)
         self.numbers = precision(self.device)
+        self.frozen = options.trained_layers < options.layers
         sizes = self.compared.sizes.tolist()
-        self.steps = Steps(sizes, options.batch_pairs, 1, options.seed)
+        self.steps = Steps(sizes, options.batch_pairs, options.epochs, options.seed)
         default = load_params(TrainParams).train.micro_batch_tokens.on(self.device)
         self.budget = options.micro_batch_tokens or default
         # Beyond every token: padding is never taken for text, nor text for padding.
         largest = max(int(np.max(answer)) for group in self.groups for answer in group.sequences)
         self.padding = max(WORDS - 1, largest + 1)
         self.network = self._network()
+        if self.frozen:
+            Border(self.network, options.trained_layers).freeze()
         self.memory_before = self._memory()
+        if self.frozen and name == "c":
+            self.write_states()
         self.trainer = self._project() if name == "c" else self._trl(defaults=name == "a")
         self.clock = Clock(self.device)
         self.gradient = self.scratch / "gradient"
@@ -107,6 +116,23 @@ class Bench:
         """Seconds of one run's steps, from the first pair fetched to the last weight changed."""
         self.trainer.train()
         return self.clock.stop - self.clock.start
+
+    def write_states(self) -> float:
+        """Seconds of what comes once before all runs of (c) whose lower layers stay as they are."""
+        shutil.rmtree(self.scratch / "states", ignore_errors=True)
+        network = self._network().eval()
+        start = time.perf_counter()
+        write_frozen(
+            network,
+            self.options.trained_layers,
+            {"train": self.compared},
+            self.scratch / "states",
+            budget=self.budget,
+            most_bytes=1e11,
+            depths=1,
+        )
+        synchronise(self.device)
+        return time.perf_counter() - start
 
     def product_rate(self) -> float:
         """Operations per second of the model's widest product, for a tenth of a round's work."""
@@ -142,7 +168,9 @@ class Bench:
             "product": f"({self._micro_batch()}x{width})@({width}x{4 * width})",
             "micro_batch_tokens": self.budget,
             "batch_pairs": options.batch_pairs,
-            "steps": options.steps,
+            "steps": len(self.steps),
+            "epochs": options.epochs,
+            "trained_layers": options.trained_layers if self.frozen else options.layers,
             "model": f"gpt2 {options.layers}x{width}",
             "device": f"{device_name(self.device)}, {torch.get_num_threads()} threads",
         }
@@ -171,6 +199,7 @@ class Bench:
         return PairTrainer(
             **self._given(activation_checkpointing=False),
             lora=self._lora(),
+            store=Store.open(self.scratch / "states") if self.frozen else None,
             steps=self.steps,
             objective=Objective(
                 self.compared,
@@ -197,7 +226,7 @@ class Bench:
             bf16=self.numbers.autocast == torch.bfloat16,
             dataloader_pin_memory=self.device.type == "cuda",
             max_length=None,  # the pairs have been truncated
-            max_steps=self.options.steps,
+            max_steps=len(self.steps),
             per_device_train_batch_size=self.batch,
             gradient_accumulation_steps=self.options.batch_pairs // self.batch,
             train_sampling_strategy="sequential",

@@ -4,8 +4,9 @@
     python -m benchmarks.train --profile ranked4 --batch-pairs 48 --micro-batch-tokens 1536
     python -m benchmarks.train --layers 12 --trained-layers 2 --epochs 3 --steps 1
 
-(a) TRL with its defaults, (b) TRL without checkpointing at its best batch size, (c) PairTrainer:
-the same initial weights, pairs in every step and number of steps, in turns. Prints a table and, as
+(a) TRL with its defaults, (b) TRL without checkpointing at its best batch size, (c) PairTrainer,
+and with --flash-pref (d) flash-preference in TRL at the batch size of (b): the same initial
+weights, pairs in every step and number of steps, in turns. Prints a table and, as
 its last line, one JSON object; benchmarks/README.md explains both.
 """
 
@@ -20,20 +21,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks.pairs import PROFILES
 from benchmarks.variants import Bench, variant
 
 VARIANTS = {"a": "TRL, defaults", "b": "TRL, best batch", "c": "this project"}
+FLASH = {"d": "flash-preference"}
 DEFAULT_BATCH = 8  # of (a): RewardConfig's
 
 
 def main(options: argparse.Namespace) -> None:
     """Measure, print the table, print the JSON line."""
+    variants = VARIANTS | (FLASH if options.flash_pref else {})
     best = best_batch(options)
     default = math.gcd(DEFAULT_BATCH, options.batch_pairs)  # as many as divide a step
-    batches = {"a": default, "b": best, "c": options.batch_pairs}
-    seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    batches = {"a": default, "b": best, "c": options.batch_pairs, "d": best}
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
     rates: list[float] = []
     states: list[float] = []
     steps = options.steps * options.epochs
@@ -41,21 +45,22 @@ def main(options: argparse.Namespace) -> None:
         ask = {
             name: stack.enter_context(variant(name, options, batch))
             for name, batch in batches.items()
+            if name in variants
         }
         for _ in range(options.rounds):
-            for name in VARIANTS:
+            for name in variants:
                 seconds[name].append(ask[name](Bench.timed_round) / steps)
             rates.append(ask["c"](Bench.product_rate))
             if options.trained_layers < options.layers:
                 states.append(ask["c"](Bench.write_states))
-        memory = {name: ask[name](Bench.memory_raised) for name in VARIANTS}
+        memory = {name: ask[name](Bench.memory_raised) for name in variants}
         task = ask["c"](Bench.task)
         wanted, reached = (ask[name](Bench.first_gradient) for name in "ac")
 
     step = {name: statistics.median(rounds) for name, rounds in seconds.items()}
-    speed = {name: task["valid_tokens"] / steps / step[name] for name in VARIANTS}
+    speed = {name: task["valid_tokens"] / steps / step[name] for name in variants}
     rate = statistics.median(rates)
-    for name, what in VARIANTS.items():
+    for name, what in variants.items():
         print(
             f"({name}) {what:16} {speed[name]:10.1f} valid tokens/s "
             f"{step[name]:9.3f} s/step {memory[name]:9} MB"
@@ -64,9 +69,12 @@ def main(options: argparse.Namespace) -> None:
         "c_over_a": round(step["a"] / step["c"], 3),
         "c_over_b": round(step["b"] / step["c"], 3),
         "best_b_batch": best,
+        **({"c_over_d": round(step["d"] / step["c"], 3)} if options.flash_pref else {}),
         **(_with_states(step, states, steps) if states else {}),
         # What is not computed is not counted where layers stay as they are.
-        "utilisation": None if states else round(task["flops"] / steps / step["c"] / rate, 3),
+        "utilisation": None
+        if states or not task["flops"]
+        else round(task["flops"] / steps / step["c"] / rate, 3),
         "gradient_difference": float(np.linalg.norm(wanted - reached) / np.linalg.norm(wanted)),
         "memory_c_over_b": round(memory["c"] / memory["b"], 3),
         "tokens_per_second": {name: round(speed[name], 1) for name in VARIANTS},
@@ -116,6 +124,7 @@ def read_options() -> argparse.Namespace:
     add("--layers", type=int, default=4)
     add("--width", type=int, default=768)
     add("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    add("--flash-pref", action="store_true", help="(d) as well, on a Llama; needs CUDA")
     add("--trained-layers", type=int, default=math.inf, help="from the last; default: all")
     add("--epochs", type=int, default=1)
     tried = [1, 2, 4, 8, 16]
@@ -125,7 +134,10 @@ def read_options() -> argparse.Namespace:
     add("--batch-pairs", type=int, default=16, help="pairs per optimiser step")
     add("--micro-batch-tokens", type=int, help="of (c); default: that of params.yaml")
     add("--seed", type=int, default=0)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.flash_pref and not torch.cuda.is_available():
+        parser.error("--flash-pref needs a CUDA GPU, and flash-pref and flash-attn installed")
+    return options
 
 
 if __name__ == "__main__":

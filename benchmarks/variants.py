@@ -1,4 +1,4 @@
-"""The three ways to train that benchmarks/train.py compares, each in a process of its own."""
+"""The ways to train that benchmarks/train.py compares, each in a process of its own."""
 
 import argparse
 import math
@@ -24,6 +24,8 @@ from tokenizers.models import WordLevel
 from transformers import (
     AutoModelForSequenceClassification,
     GPT2Config,
+    LlamaConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     PrinterCallback,
@@ -104,7 +106,8 @@ class Bench:
         self.memory_before = self._memory()
         if self.frozen and name == "c":
             self.write_states()
-        self.trainer = self._project() if name == "c" else self._trl(defaults=name == "a")
+        make = {"a": self._trl_defaults, "b": self._trl, "c": self._project, "d": self._flash}
+        self.trainer = make[name]()
         self.clock = Clock(self.device)
         self.gradient = self.scratch / "gradient"
         self.trainer.add_callback(self.clock)
@@ -142,7 +145,7 @@ class Bench:
         right = torch.randn(width, 4 * width, device=self.device, dtype=dtype)
         out = left @ right
         work = 2 * left.numel() * 4 * width
-        times = math.ceil(self._flops() / 10 / work)
+        times = math.ceil(self._flops() / 10 / work) if not self.options.flash_pref else 10
         synchronise(self.device)
         start = time.perf_counter()
         for _ in range(times):
@@ -164,21 +167,28 @@ class Bench:
         return {
             "valid_tokens": sum(len(side) for pair in self._sides() for side in pair),
             "computed_tokens": sum(group.shared_tokens for group in self.groups),
-            "flops": self._flops(),
+            "flops": None if options.flash_pref else self._flops(),
             "product": f"({self._micro_batch()}x{width})@({width}x{4 * width})",
             "micro_batch_tokens": self.budget,
             "batch_pairs": options.batch_pairs,
             "steps": len(self.steps),
             "epochs": options.epochs,
             "trained_layers": options.trained_layers if self.frozen else options.layers,
-            "model": f"gpt2 {options.layers}x{width}",
+            "model": f"{self.network.config.model_type} {options.layers}x{width}",
             "device": f"{device_name(self.device)}, {torch.get_num_threads()} threads",
         }
 
     def _network(self) -> PreTrainedModel:
         """The same initial weights every time."""
         torch.manual_seed(self.options.seed)
-        config = GPT2Config(
+        config = (self._llama if self.options.flash_pref else self._gpt2)()
+        config.num_labels = 1
+        dtype = self.numbers.frozen if self.options.lora else self.numbers.trained
+        network = AutoModelForSequenceClassification.from_config(config, dtype=dtype)
+        return network.to(self.device)
+
+    def _gpt2(self) -> PreTrainedConfig:
+        return GPT2Config(
             vocab_size=self.padding + 1,
             n_layer=self.options.layers,
             n_embd=self.options.width,
@@ -186,14 +196,41 @@ class Bench:
             n_positions=max(1024, self.options.max_length),
             pad_token_id=self.padding,
         )
-        config.num_labels = 1
-        dtype = self.numbers.frozen if self.options.lora else self.numbers.trained
-        network = AutoModelForSequenceClassification.from_config(config, dtype=dtype)
-        return network.to(self.device)
 
-    def _trl(self, defaults: bool) -> RewardTrainer:
-        more = {} if defaults else {"activation_checkpointing": False}
-        return RewardTrainer(**self._given(**more), peft_config=self._lora())
+    def _llama(self) -> PreTrainedConfig:
+        """flash-preference knows Llama, and not GPT-2; it needs FlashAttention."""
+        return LlamaConfig(
+            vocab_size=self.padding + 1,
+            num_hidden_layers=self.options.layers,
+            hidden_size=self.options.width,
+            intermediate_size=4 * self.options.width,
+            num_attention_heads=max(1, self.options.width // 64),
+            pad_token_id=self.padding,
+            attn_implementation="flash_attention_2",
+        )
+
+    def _trl_defaults(self) -> RewardTrainer:
+        return RewardTrainer(**self._given(), peft_config=self._lora())
+
+    def _trl(self) -> RewardTrainer:
+        given = self._given(activation_checkpointing=False)
+        return RewardTrainer(**given, peft_config=self._lora())
+
+    def _flash(self) -> RewardTrainer:
+        """flash-preference in TRL's trainer. Its own FlashRewardTrainer, which does the same, takes
+        the columns that TRL had before version 1.
+        """
+        # It needs CUDA, and is no dependency of this project.
+        from flash_pref import shared_prefix  # type: ignore[import-not-found]
+
+        class Flash(RewardTrainer):
+            def training_step(self, model: Any, inputs: Any, items: Any = None) -> Any:
+                both = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+                both = self._prepare_inputs(both)
+                with shared_prefix(model, **both, interleaved=True):
+                    return super().training_step(model, inputs, items)
+
+        return Flash(**self._given(activation_checkpointing=False), peft_config=self._lora())
 
     def _project(self) -> PairTrainer:
         return PairTrainer(

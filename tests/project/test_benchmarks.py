@@ -115,7 +115,12 @@ SMALL = ["--layers=1", "--width=64", "--max-length=32", "--rounds=1", "--steps=1
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
-    [["--batch-pairs=2"], ["--batch-pairs=1", "--lora"], ["--batch-pairs=6", "--profile=ranked4"]],
+    [
+        ["--batch-pairs=2"],
+        ["--batch-pairs=1", "--lora"],
+        ["--batch-pairs=6", "--profile=ranked4"],
+        ["--batch-pairs=1", "--layers=2", "--trained-layers=1", "--epochs=2"],
+    ],
 )
 def test_train_compares_three_ways(more: list[str]) -> None:
     result = last_line("benchmarks.train", *SMALL, *more)
@@ -123,6 +128,7 @@ def test_train_compares_three_ways(more: list[str]) -> None:
     assert result["best_b_batch"] in (1, 2)
     assert result["lora"] == ("--lora" in more)
     assert result["valid_tokens"] >= result["computed_tokens"]
+    assert ("first_over_b" in result) == ("--trained-layers=1" in more)
     for name in ("tokens_per_second", "seconds_per_step", "memory_mb"):
         assert set(result[name]) == {"a", "b", "c"}
     assert {

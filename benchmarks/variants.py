@@ -36,19 +36,21 @@ from trl import RewardConfig, RewardTrainer
 
 from benchmarks.pairs import WORDS, choose_pairs
 from benchmarks.work import training_flops
+from reward.harness.files import write_json
 from reward.harness.params import load_params
 from reward.scoring.border import Border
 from reward.scoring.comparisons import NONE
 from reward.scoring.devices import best_device, device_name, precision
-from reward.scoring.states import Store
+from reward.scoring.scorer import Scorer
+from reward.scoring.states import SETTINGS, Store, Writer, kept_tokens
 from reward.sources.backbones import Lora
 from reward.tokens.records import Token
-from reward.training.frozen import write_frozen
 from reward.training.losses import bradley_terry
 from reward.training.network import lora_config
 from reward.training.objective import Objective
 from reward.training.steps import Steps
 from reward.training.trainer import PairTrainer
+from stages.states import StatesParams
 from stages.train import TrainParams
 
 PAD = "<pad>"
@@ -121,21 +123,24 @@ class Bench:
         return self.clock.stop - self.clock.start
 
     def write_states(self) -> float:
-        """Seconds of what comes once before all runs of (c) whose lower layers stay as they are."""
-        shutil.rmtree(self.scratch / "states", ignore_errors=True)
-        network = self._network().eval()
+        """Seconds that the states take which come once before all runs of (c) where lower layers
+        stay as they are: making what computes them is left out, as making a trainer is.
+        """
+        folder = self.scratch / "states"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        scorer = Scorer(self._network().eval())
+        scorer.share_prefixes(self.groups)
+        border = Border(scorer.network, self.options.trained_layers)
+        kept = kept_tokens(scorer, border, self.groups)
+        budget = load_params(StatesParams).states.micro_batch_tokens.on(self.device)
+        writer = Writer(scorer, border, kept, folder, budget=budget)
         start = time.perf_counter()
-        write_frozen(
-            network,
-            self.options.trained_layers,
-            {"train": self.compared},
-            self.scratch / "states",
-            budget=self.budget,
-            most_bytes=1e11,
-            depths=1,
-        )
+        writer.write("train", self.compared)
         synchronise(self.device)
-        return time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        write_json(folder / SETTINGS, writer.settings().model_dump())
+        return seconds
 
     def product_rate(self) -> float:
         """Operations per second of the model's widest product, for a tenth of a round's work."""

@@ -80,7 +80,7 @@ def main(options: argparse.Namespace) -> None:
         else round(task["flops"] / steps / step["c"] / rate, 3),
         "gradient_difference": float(np.linalg.norm(wanted - reached) / np.linalg.norm(wanted)),
         "memory_c_over_b": round(memory["c"] / memory["b"], 3),
-        "tokens_per_second": {name: round(speed[name], 1) for name in VARIANTS},
+        "tokens_per_second": {name: round(speed[name], 1) for name in variants},
         "seconds_per_step": {n: [round(s, 4) for s in rounds] for n, rounds in seconds.items()},
         "memory_mb": memory,
         "product_tflops": round(rate / 1e12, 4),

@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from reward.harness.errors import InputError, printable
-from reward.pairs.formats import COLUMNS
+from reward.pairs.columns import COLUMNS
+from reward.pairs.first_rows import FirstRows
 from reward.pairs.intake import Intake, judge_repeats
 from reward.pairs.near_duplicates import Index, Signatures, signatures
 from reward.pairs.preference import Preference, prompt_key
 from reward.pairs.quality import Quality
 from reward.pairs.repeats import Ledger
-from reward.pairs.rows import Row, Tolerance
+from reward.pairs.rows import Tolerance
 from reward.sources.catalogue import Dataset
 from reward.tokens.control_tokens import ControlTokens
 from reward.tokens.encoder import Encoder
@@ -59,14 +60,20 @@ def parse_arguments() -> tuple[Dataset, Path | None]:
     )
     parser.add_argument(
         "source",
-        help="a .jsonl, .jsonl.gz or .parquet file, a pattern of such files in quotes, or a "
-        "dataset repository of the Hugging Face hub",
+        help="a JSON, CSV, Parquet or Arrow file, a pattern of such files in quotes, a folder of "
+        "them, or a dataset repository of the Hugging Face hub",
     )
     parser.add_argument(
-        "--config", metavar="NAME", help="which configuration of the repository, if it has several"
+        "--config", metavar="NAME", help="which configuration of the source, if it has several"
     )
     parser.add_argument(
-        "--split", metavar="NAME", help="which split of the repository, if it has several"
+        "--split", metavar="NAME", help="which split of the source, if it has several"
+    )
+    parser.add_argument(
+        "--data-dir", metavar="FOLDER", help="which folder of the source is read alone"
+    )
+    parser.add_argument(
+        "--data-files", metavar="PATTERN", help="which files of the source are read alone"
     )
     parser.add_argument(
         "--revision",
@@ -99,6 +106,22 @@ def parse_arguments() -> tuple[Dataset, Path | None]:
         "rating, e.g. helpfulness=1; may be repeated (default: HelpSteer's five, weighted alike)",
     )
     parser.add_argument(
+        "--better",
+        choices=("higher", "lower", "first", "last"),
+        help="which scores, ratings or ranks are of better answers; first and last for "
+        "ranked-lists (default: found out from the name of their column)",
+    )
+    parser.add_argument(
+        "--label",
+        dest="labels",
+        action="append",
+        default=[],
+        type=assignment,
+        metavar="LABEL=ANSWER",
+        help="format labels only: which answer a label names, response_1, response_2 or tie; may "
+        "be repeated, for each label that there is",
+    )
+    parser.add_argument(
         "--backbone",
         type=Path,
         metavar="FOLDER",
@@ -108,6 +131,7 @@ def parse_arguments() -> tuple[Dataset, Path | None]:
     backbone = options.pop("backbone") or (BACKBONE if BACKBONE.is_dir() else None)
     options["columns"] = dict(options["columns"])
     options["attributes"] = dict(options["attributes"]) or None
+    options["labels"] = dict(options["labels"]) or None
     try:
         return Dataset.model_validate(options), backbone
     except ValidationError as error:
@@ -147,6 +171,7 @@ def report(entry: Dataset, backbone: Path | None) -> Iterator[str]:
     tally = intake.tally
     counts = f"{tally.rows:,} rows, {tally.pairs:,} pairs"
     yield f"{entry.source}: {counts}, format {intake.reader.format}"
+    yield f"Better: {plain(intake.reader.better)}"
     yield f"Control tokens: {f'those of {backbone}' if backbone else NOT_LOOKED_FOR}"
     yield from describe_columns(intake.reader.first, intake.reader.columns)
     for row, pair in samples:
@@ -154,8 +179,13 @@ def report(entry: Dataset, backbone: Path | None) -> Iterator[str]:
     yield ""
     yield "Problems" if tally.dropped or tally.found else "No problems"
     for heading, counter in (("no pair", tally.dropped), ("a pair with", tally.found)):
-        for kind, count in counter.most_common():
-            yield f"  {heading:<12} {tally.describe(kind, count)}"
+        for kind, _ in counter.most_common():
+            yield f"  {heading:<12} {tally.describe(kind, counter)}"
+    if tally.dropped or tally.found:
+        yield ""
+        yield "What to do"
+    for cure in tally.cures():
+        yield f"  {cure}"
 
 
 class Prompts:
@@ -191,19 +221,23 @@ class Prompts:
         return near[np.frombuffer(self._of, dtype=np.uint64)]
 
 
-def describe_columns(rows: list[Row], mapping: dict[str, str]) -> Iterator[str]:
+def describe_columns(first: FirstRows, mapping: dict[str, str]) -> Iterator[str]:
     """The columns of the first rows, the types of their values, and what they are read as.
 
     mapping: from the format's name of each column to the dataset's.
     """
-    read_as = {theirs: ours for ours, theirs in mapping.items()}
+    rows, there = first.rows, first.names
+    read_as: dict[str, list[str]] = {}
+    for ours, theirs in mapping.items():
+        column, _, inner = (theirs, "", "") if theirs in there else theirs.partition(".")
+        read_as.setdefault(column, []).append(f"{ours} ({inner})" if inner else ours)
     yield ""
     yield f"Columns (by the first {len(rows):,} rows)"
-    for name in dict.fromkeys(column for row in rows for column in row):
+    for name in there:
         kinds = Counter(type(row[name]).__name__ for row in rows if row.get(name) is not None)
         missing = len(rows) - kinds.total()
         holds = ", ".join(kinds) or "nothing"
-        use = f"read as {read_as[name]}" if name in read_as else "not read"
+        use = f"read as {', '.join(read_as[name])}" if name in read_as else "not read"
         gaps = f", missing in {missing:,}" if missing else ""
         yield f"  {plain(name):<24} {holds:<12} {use}{gaps}"
 

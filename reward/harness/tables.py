@@ -82,6 +82,16 @@ def read_schema(path: Path) -> tuple[pa.Schema, int]:
         return file.schema_arrow, file.metadata.num_rows
 
 
+def read_notes(path: Path) -> dict[str, str]:
+    """What a file of this project has in its metadata beside its schema, by key.
+
+    Raises InputError where it is damaged.
+    """
+    with _named(path), open_parquet(path) as file:
+        notes = file.metadata.metadata or {}
+    return {key.decode(): text.decode() for key, text in notes.items() if key != b"ARROW:schema"}
+
+
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
     try:

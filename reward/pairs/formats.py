@@ -1,95 +1,65 @@
-"""Rows of known shapes made preferences.
+"""Rows of known shapes made preferences: a format is a way of saying which answer is better.
 
-pairs         prompt, chosen, rejected: each a text or a list of messages {role, content}; chosen
-              and rejected end with the assistant's answer, with or without the prompt's turns
-              before it. The prompt may be missing where both sides hold the conversation. Two
-              ratings may be there (original_HelpSteer2_binarized, ultrafeedback_binarized,
-              RewardBench, Skywork-Reward-Preference), or in their place chosen_share, between 0 and
-              1: the share of judges that prefers chosen, a soft label.
+pairs         columns do: chosen and rejected, each an answer, a list of several, or a conversation
+              that ends in the answer. Two ratings may be there, or the gap of two (margin), or in
+              their place chosen_share, between 0 and 1: the share of judges that prefers chosen, a
+              soft label (original_HelpSteer2_binarized, ultrafeedback_binarized, RewardBench and
+              RewardBench 2, Skywork-Reward-Preference).
 transcripts   the same with each conversation in one text, `\\n\\nHuman: ... \\n\\nAssistant: ...`
               (hh-rlhf).
-ratings       one row per response: prompt, response and attributes (HelpSteer, HelpSteer2).
-scored-lists  one row per prompt: prompt and a list of responses, each with a score in it
-              (UltraFeedback) or in a second list beside it.
-strength      prompt, response_1, response_2 and a number that is negative where the first is
-              better, zero for a tie (HelpSteer3: -3 to 3). Its size is the gap of the two ratings.
+strength      a number does, for two answers side by side: negative where the first is better, zero
+              for a tie (HelpSteer3: -3 to 3). Its size is the gap of the two ratings.
+labels        a label does (reward.pairs.labels), for two answers (SHP, PKU-SafeRLHF, the sets of
+              Chatbot Arena, summarize_from_feedback). Both may be rated as well.
+scores        a score for each of two answers does (webgpt_comparisons).
+scored-lists  scores do, or ranks: one row has a prompt and a list of answers, each with a score in
+              it (UltraFeedback, Nectar) or in a second list beside it.
+ranked-lists  the order of a list of answers does.
+ratings       ratings do, of responses that have a row each: prompt, response and attributes
+              (HelpSteer, HelpSteer2).
+trees         ranks do, of messages that have a row each and name the one that they reply to
+              (oasst).
+
+The prompt may stand in several columns (reward.pairs.prompts), each a text or a conversation
+(reward.pairs.conversation), and in the conversations that end in the answers.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from reward.harness.errors import InputError
-from reward.pairs.conversation import is_transcript, read_turns
+from reward.pairs.answers import after_prompt, read_one_answer
+from reward.pairs.better import find_reading
+from reward.pairs.detection import detect, find_columns, unread
+from reward.pairs.first_rows import FirstRows
+from reward.pairs.nested import value_at
 from reward.pairs.preference import Preference, UnusableError
+from reward.pairs.prompts import read_prompt, with_system
+from reward.pairs.rankings import comparisons, mean_rating, read_list
 from reward.pairs.readers import (
-    ITEMS,
-    Candidate,
-    comparisons,
-    mean_rating,
-    read_pair,
-    read_scored_list,
+    read_label,
+    read_pairs,
+    read_scores,
     read_strength,
-    read_text,
-    read_transcript,
+    read_transcripts,
 )
+from reward.pairs.reading import Candidate, Reading
 from reward.pairs.responses import Response, by_prompt
 from reward.pairs.rows import NumberedRow, Row
+from reward.pairs.trees import replies
 from reward.sources.catalogue import Dataset
 
-HELPSTEER = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
-
-TEXT: tuple[type, ...] = (str,)
-CONVERSATION: tuple[type, ...] = (str, list)
-NUMBER: tuple[type, ...] = (int, float)
-LIST: tuple[type, ...] = (list,)
-KINDS = {TEXT: "text", CONVERSATION: "text or messages", NUMBER: "numbers", LIST: "lists"}
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a format: its names in known sets and the types of its values."""
-
-    names: tuple[str, ...]
-    holds: tuple[type, ...]
-    required: bool = True
-
-
-PAIRS = {
-    "prompt": Column(("prompt",), CONVERSATION, required=False),
-    "chosen": Column(("chosen",), CONVERSATION),
-    "rejected": Column(("rejected",), CONVERSATION),
-    "chosen_rating": Column(("chosen_rating", "score_chosen"), NUMBER, required=False),
-    "rejected_rating": Column(("rejected_rating", "score_rejected"), NUMBER, required=False),
-    "chosen_share": Column(("chosen_share",), NUMBER, required=False),
+READ: dict[str, Callable[[Row, Reading], Iterator[Preference | UnusableError]]] = {
+    "pairs": read_pairs,
+    "transcripts": read_transcripts,
+    "strength": read_strength,
+    "labels": read_label,
+    "scores": read_scores,
+    "scored-lists": read_list,
+    "ranked-lists": read_list,
 }
-COLUMNS = {
-    "pairs": PAIRS,
-    "transcripts": PAIRS,
-    "strength": {
-        "prompt": Column(("prompt", "context"), CONVERSATION),
-        "response_1": Column(("response_1", "response1"), TEXT),
-        "response_2": Column(("response_2", "response2"), TEXT),
-        "strength": Column(("overall_preference", "preference_strength"), NUMBER),
-    },
-    "scored-lists": {
-        "prompt": Column(("prompt", "instruction"), CONVERSATION),
-        "responses": Column(("completions", "responses", "generations"), LIST),
-        "scores": Column(("scores", "ratings"), LIST, required=False),
-    },
-    "ratings": {
-        "prompt": Column(("prompt",), CONVERSATION),
-        "response": Column(("response",), TEXT),
-    },
-}
-
-READ: dict[str, Callable[[Row, Dataset], Iterable[Preference | str]]] = {
-    "pairs": lambda row, _: [read_pair(row)],
-    "transcripts": lambda row, _: [read_transcript(row)],
-    "strength": lambda row, _: [read_strength(row)],
-    "scored-lists": read_scored_list,
-}
+"""What reads a row of each format; in ratings and trees the answers to a prompt have rows each."""
 
 
 class Reader:
@@ -97,42 +67,51 @@ class Reader:
 
     format: its name.
     columns: from the format's name of each column to the dataset's.
-    first: the first rows, from which both were inferred.
+    better: which answer is better, in words.
+    unread: the columns with texts that are not read.
+    first: the first rows, from which all of this was inferred.
     """
 
     def __init__(self, entry: Dataset, batches: Iterable[list[NumberedRow]]) -> None:
         """Find format and columns by the first batch. Raises InputError naming the columns that
-        there are where no format, or not the entry's own, fits them.
+        there are where no format, or not the entry's own, fits them, and where these rows do not
+        say which answer is better.
         """
         rest = iter(batches)
         first = next(rest, [])
-        rows = [row for _, row in first if not isinstance(row, str)]
-        self.entry = entry
-        self.format = entry.format or detect(entry, rows)
-        self.columns = find_columns(self.format, entry, rows)
-        self.first = rows
+        self.first = FirstRows([row for _, row in first if not isinstance(row, str)])
+        self.format = entry.format or detect(entry, self.first)
+        self.columns = find_columns(self.format, entry, self.first)
+        self.reading, self.better = find_reading(self.format, entry, self.columns, self.first)
+        self.unread = unread(self.first, self.columns)
+        self._theirs = {"response": self.columns.get("responses", "response")} | self.columns
         self._batches = chain([first], rest)
+        self._plain = {ours: name for ours, name in self.columns.items() if "." not in name}
+        self._nested = {ours: name for ours, name in self.columns.items() if "." in name}
 
     def candidates(self, scratch: Path, size: int) -> Iterator[Candidate]:
         """The pairs of all rows, and a reason for every row or comparison that gives none.
 
         scratch: a folder for what does not fit in memory; size: bytes of the source.
         """
-        if self.format == "ratings":
-            return self._ratings(scratch, size)
-        return self._by_row()
+        read = {"ratings": self._ratings, "trees": self._trees}.get(self.format, self._by_row)
+        for number, outcome in read(scratch, size):
+            if isinstance(outcome, UnusableError) and outcome.column:
+                outcome.column = self._theirs.get(outcome.column, outcome.column)
+            yield Candidate(number, outcome)
 
-    def _by_row(self) -> Iterator[Candidate]:
+    def _by_row(self, *_: Any) -> Iterator[Candidate]:
         read = READ[self.format]
         for number, row in self._rows():
             try:
-                for outcome in [row] if isinstance(row, str) else read(row, self.entry):
+                if isinstance(row, str):
+                    raise UnusableError(row)
+                for outcome in read(row, self.reading):
                     yield Candidate(number, outcome)
             except UnusableError as unusable:
-                yield Candidate(number, unusable.reason)
+                yield Candidate(number, unusable)
 
     def _ratings(self, scratch: Path, size: int) -> Iterator[Candidate]:
-        weights = attributes(self.entry)
         unusable: list[Candidate] = []  # filled while the responses are read
 
         def responses() -> Iterator[Response]:
@@ -140,113 +119,37 @@ class Reader:
                 try:
                     if isinstance(row, str):
                         raise UnusableError(row)
-                    prompt = read_turns(row.get("prompt"), "prompt")
-                    response = read_text(row, "response")
-                    yield Response(number, prompt, response, mean_rating(row, weights))
+                    yield self._response(number, row)
                 except UnusableError as problem:
-                    unusable.append(Candidate(number, problem.reason))
+                    unusable.append(Candidate(number, problem))
 
         for group in by_prompt(responses(), scratch, size):
             yield from unusable
             unusable.clear()
-            yield from comparisons(group, self.entry.comparisons or "all")
+            yield from comparisons(group, self.reading.comparisons)
         yield from unusable
+
+    def _response(self, number: int, row: Row) -> Response:
+        answer = read_one_answer(row.get("response"), "response")
+        answer = after_prompt(answer, read_prompt(row), "response")
+        turns = with_system(row, answer.turns)
+        if not turns:
+            raise UnusableError("missing_prompt", "prompt")
+        return Response(number, turns, answer.text, mean_rating(row, self.reading))
+
+    def _trees(self, scratch: Path, _: int) -> Iterator[Candidate]:
+        for group in replies(self._rows(), scratch, self.reading.worth):
+            if isinstance(group, Candidate):
+                yield group
+            else:
+                yield from comparisons(group, self.reading.comparisons)
 
     def _rows(self) -> Iterator[NumberedRow]:
         for number, row in chain.from_iterable(self._batches):
             yield number, row if isinstance(row, str) else self._renamed(row)
 
     def _renamed(self, row: Row) -> Row:
-        return {name: row[column] for name, column in self.columns.items() if column in row}
-
-
-def detect(entry: Dataset, rows: Sequence[Row]) -> str:
-    """The format that the columns of the rows fit. Raises InputError where there is none."""
-    if not rows:
-        raise InputError(
-            f"{entry.source} begins with no readable row: fetch it again, or save it as UTF-8 with "
-            f"one JSON object per line."
-        )
-    columns = dict.fromkeys(column for row in rows for column in row)
-    there = {*columns, *entry.columns}
-    if {"chosen", "rejected"} & there:
-        for side in ("prompt", "chosen"):
-            column = entry.columns.get(side, side)
-            texts = [row[column] for row in rows if isinstance(row.get(column), str)]
-            if sum(map(is_transcript, texts)) * 2 > len(texts):
-                return "transcripts"
-        return "pairs"
-    for name in ("strength", "scored-lists", "ratings"):
-        if all(
-            there & {ours, *column.names}
-            for ours, column in format_columns(name, entry).items()
-            if column.required
-        ):
-            return name
-    raise InputError(
-        f"{entry.source} is of no known format (its columns: {', '.join(columns) or 'none'}): name "
-        f"its `format` ({', '.join(COLUMNS)}) and the `columns` that differ in its entry of "
-        f"params.yaml."
-    )
-
-
-def attributes(entry: Dataset) -> dict[str, float]:
-    """The weight of each attribute of a rating."""
-    return entry.attributes or dict.fromkeys(HELPSTEER, 1.0)
-
-
-def format_columns(name: str, entry: Dataset) -> dict[str, Column]:
-    """The columns of a format, those of the entry's attributes included."""
-    columns = dict(COLUMNS[name])
-    if name == "ratings":
-        columns |= {attribute: Column((attribute,), NUMBER) for attribute in attributes(entry)}
-    return columns
-
-
-def find_columns(name: str, entry: Dataset, rows: Sequence[Row]) -> dict[str, str]:
-    """From the format's name of each column to the dataset's. Raises InputError where one that the
-    format needs is missing, or holds nothing of the right type in these rows.
-    """
-    there = dict.fromkeys(column for row in rows for column in row)
-    wanted = format_columns(name, entry)
-    nested = ITEMS.keys() if name == "scored-lists" else set()
-    if unknown := sorted(entry.columns.keys() - wanted.keys() - nested):
-        raise InputError(
-            f"The format {name} of {entry.source} has no column {unknown[0]} (there are: "
-            f"{', '.join(wanted)}): correct `columns` in its entry of params.yaml."
-        )
-    found, missing = {}, []
-    for ours, column in wanted.items():
-        names = (entry.columns[ours],) if ours in entry.columns else (ours, *column.names)
-        theirs = next((candidate for candidate in names if candidate in there), None)
-        if theirs is not None:
-            found[ours] = theirs
-        elif column.required or ours in entry.columns:
-            missing.append(names[0])
-    if (
-        name == "pairs"
-        and "prompt" not in found
-        and any(isinstance(row.get(found.get("chosen", "")), str) for row in rows)
-    ):
-        missing.insert(0, "prompt")
-    if missing:
-        raise InputError(
-            f"{entry.source} has no column {' and no column '.join(missing)} (there are: "
-            f"{', '.join(there) or 'none'}): map `columns` in its entry of params.yaml, or choose "
-            f"other data."
-        )
-    for ours, theirs in found.items():
-        _check_type(entry.source, theirs, wanted[ours].holds, rows)
-    # A column that none of these rows has may still come in a later one.
-    later = {ours: column.names[0] for ours, column in wanted.items() if not column.required}
-    return later | found
-
-
-def _check_type(source: str, column: str, holds: tuple[type, ...], rows: Sequence[Row]) -> None:
-    values = [row[column] for row in rows if row.get(column) is not None]
-    if values and not any(isinstance(value, holds) for value in values):
-        raise InputError(
-            f"The column {column} of {source} holds {type(values[0]).__name__} and not "
-            f"{KINDS[holds]}: map another one by `columns` in its entry of params.yaml, or convert "
-            f"the data."
-        )
+        renamed = {name: row[column] for name, column in self._plain.items() if column in row}
+        for name, path in self._nested.items():
+            renamed[name] = value_at(row, path)
+        return renamed

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from tqdm import tqdm
 
-from reward.harness.errors import InputError
+from reward.harness.errors import InputError, printable
 from reward.harness.files import replacing, sha256
 from reward.harness.params import Params
 from reward.harness.tables import parquet_writer, read_batches
+from reward.pairs.first_rows import listed
 from reward.pairs.formats import Reader
 from reward.pairs.preference import (
     BATCH_ROWS,
@@ -66,7 +67,14 @@ class Intake:
         self._source = open_dataset(entry)
         self.reader = Reader(entry, self._counted(read_rows(self._source.files, tolerance)))
         how = "as its entry says" if entry.format else "by its columns"
-        print(f"{entry.source}: format {self.reader.format}, {how}", file=sys.stderr)
+        better = printable(self.reader.better)
+        print(
+            f"{entry.source}: format {self.reader.format}, {how}; better: {better}",
+            file=sys.stderr,
+        )
+        if self.reader.unread:
+            names = printable(listed(self.reader.unread))
+            print(f"{entry.source}: columns of text that are not read: {names}", file=sys.stderr)
 
     def _counted(self, batches: Iterable[list[NumberedRow]]) -> Iterator[list[NumberedRow]]:
         # disable=None: no bar where stderr is not a terminal.
@@ -88,21 +96,27 @@ class Intake:
         size = sum(path.stat().st_size for path in self._source.files.values())
         for row, outcome in self.reader.candidates(scratch, size):
             try:
-                if isinstance(outcome, str):
-                    raise UnusableError(outcome)
+                if isinstance(outcome, UnusableError):
+                    raise outcome
                 problems = judge(outcome, actions, holds_control)
             except UnusableError as unusable:
-                self.tally.drop(unusable.reason, row)
+                self.tally.drop(unusable.reason, row, unusable.column, unusable.found)
                 continue
             self.tally.keep()
             yield Accepted(row, outcome, problems)
+
+    def print_tally(self) -> None:
+        """Print what became of the rows, and what to do about those that gave no pair."""
+        print(f"{self.entry.source}: {self.tally}", file=sys.stderr)
+        for line in self.tally.cures():
+            print(f"  {line}", file=sys.stderr)
 
     def origin(self) -> dict[str, Any]:
         """Where the dataset came from, as it goes into records."""
         return {
             "source": self.entry.source,
             "format": self.reader.format,
-            "config": self.entry.config,
+            "config": self._source.config,
             "split": self._source.split,
             "revision": self.entry.revision,
             "commit": self._source.commit,
@@ -139,6 +153,7 @@ def write_pairs(
     dropped = judge_repeats(quality, intakes, ledger)
     for intake in intakes:
         if intake.tally.pairs == 0:
+            intake.print_tally()
             raise InputError(
                 f"{intake.entry.source} has no valid pair ({intake.tally}): correct it or choose "
                 f"other data."

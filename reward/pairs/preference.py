@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +18,8 @@ BATCH_ROWS = 4096  # of a file, in memory at once
 # No scale in use has more. Sums over all pairs, and gaps in float32 as the losses have them, then
 # stay far from infinity.
 MOST_RATING = 1e12
+NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+"""A number as a text, as CSV files and annotations of language models have it."""
 
 SCHEMA = pa.schema(
     [
@@ -63,6 +66,9 @@ class Preference:
     rejected: str
     chosen_rating: float | None
     rejected_rating: float | None
+    earlier_turns_differ: bool = False
+    """What the assistant said before the two answers was not the same; `prompt` has what was said
+    before the chosen one. No column of SCHEMA: reward.pairs.quality counts it."""
 
     @cached_property
     def pair_id(self) -> str:
@@ -81,23 +87,33 @@ class Preference:
         )
 
 
-def rating(value: object) -> float | None:
-    """A rating as a number, None for none (or NaN). Raises UnusableError for anything else, and for
-    one beyond MOST_RATING on either side of 0.
+def rating(value: object, column: str | None = None) -> float | None:
+    """A rating as a number, None for none (or NaN, or an empty text). A text that is a number is
+    read as one. Raises UnusableError for anything else, and for one beyond MOST_RATING on either
+    side of 0.
+
+    column: where the rating stands, for the error.
     """
-    if value is None:
+    if value is None or value == "":
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UnusableError("rating_not_a_number")
+    if not isinstance(value, int | float | str) or not is_number(value):
+        raise UnusableError("rating_not_a_number", column, value)
     try:
         number = float(value)
     except OverflowError:  # JSON's integers have no largest one
         number = math.inf
     if math.isinf(number):
-        raise UnusableError("rating_not_a_number")
+        raise UnusableError("rating_not_a_number", column, value)
     if abs(number) > MOST_RATING:
-        raise UnusableError("rating_too_large")
+        raise UnusableError("rating_too_large", column, value)
     return None if math.isnan(number) else number
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a number, or a text that is one."""
+    if isinstance(value, str):
+        return NUMBER.fullmatch(value.strip()) is not None
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def prompt_key(prompt: Iterable[tuple[str, str]]) -> bytes:

@@ -5,11 +5,11 @@ Duplicates and contradictions are between pairs: reward.pairs.repeats finds them
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from reward.harness.params import Params
-from reward.pairs.preference import Preference, UnusableError
+from reward.pairs.preference import Message, Preference, UnusableError
 
 Action = Literal["drop", "count", "ignore"]
 
@@ -20,6 +20,24 @@ which this room does not know (reward.tokens.control_tokens)."""
 # C0 and C1 without tab, line feed and carriage return: left by a broken tool, typed by nobody.
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 REPLACEMENT = "\ufffd"  # what a decoder writes for bytes that it did not understand
+# White space, and characters that show nothing: zero-width ones, marks of writing direction, the
+# soft hyphen and letters without a form (Unicode's categories Zs, Zl and Zp, and the part of its
+# Default_Ignorable_Code_Point and of its blanks that texts on the web are seen to have).
+BLANK = "".join(
+    map(
+        chr,
+        (
+            *range(0x09, 0x0E),
+            *range(0x1C, 0x21),
+            *(0x85, 0xA0, 0xAD, 0x034F, 0x061C, 0x115F, 0x1160, 0x1680, 0x17B4, 0x17B5),
+            *range(0x180B, 0x1810),
+            *range(0x2000, 0x2010),
+            *range(0x2028, 0x2030),
+            *range(0x205F, 0x2070),
+            *(0x2800, 0x3000, 0x3164, 0xFEFF, 0xFFA0),
+        ),
+    )
+)
 SHORTEST_ECHO = 20  # characters; an answer may well begin with a shorter question
 
 
@@ -30,15 +48,17 @@ class Quality(Params):
     """
 
     empty_prompt: Action
-    """The prompt is nothing but white space."""
+    """The prompt is nothing but white space and characters without width."""
     empty_response: Action
-    """A response is nothing but white space."""
+    """A response is nothing but white space and characters without width."""
     identical_responses: Action
-    """Chosen and rejected are the same but for white space around them."""
+    """Chosen and rejected are the same but for white space, or what has no width, around them."""
     tie: Action
     """Both ratings are equal, and the data calls one response chosen nevertheless."""
     rating_contradicts_order: Action
     """The rejected response is rated higher."""
+    earlier_turns_differ: Action
+    """What the assistant said before the two answers differs; the prompt has the chosen side's."""
     repeats_prompt: Action
     """A response begins with the whole last turn of the prompt."""
     control_characters: Action
@@ -63,8 +83,7 @@ def judge(
     """
     if any(_is_broken(text) for text in _texts(pair)):
         raise UnusableError("broken_text")
-    if not pair.prompt or pair.prompt[-1].role != "user":
-        raise UnusableError("prompt_not_from_user" if pair.prompt else "empty_prompt")
+    check_answerable(pair.prompt)
     checks = CHECKS
     if holds_control:
         checks = checks | {
@@ -77,6 +96,21 @@ def judge(
                 raise UnusableError(kind)
             found.append(kind)
     return found
+
+
+def check_answerable(prompt: Sequence[Message]) -> None:
+    """Raise UnusableError where a prompt does not end with a turn that the assistant answers: the
+    user's, or what a tool gave back.
+    """
+    if not prompt:
+        raise UnusableError("empty_prompt", "prompt")
+    if prompt[-1].role not in ("user", "tool"):
+        raise UnusableError("prompt_not_from_user", "prompt", prompt[-1].role)
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text shows nothing: white space and characters without width."""
+    return not text.strip(BLANK)
 
 
 def _texts(pair: Preference) -> list[str]:
@@ -93,15 +127,15 @@ def _is_broken(text: str) -> bool:
 
 
 def has_no_prompt(pair: Preference) -> bool:
-    return not any(turn.content.strip() for turn in pair.prompt)
+    return all(is_blank(turn.content) for turn in pair.prompt)
 
 
 def has_an_empty_response(pair: Preference) -> bool:
-    return not pair.chosen.strip() or not pair.rejected.strip()
+    return is_blank(pair.chosen) or is_blank(pair.rejected)
 
 
 def has_identical_responses(pair: Preference) -> bool:
-    return pair.chosen.strip() == pair.rejected.strip()
+    return pair.chosen.strip(BLANK) == pair.rejected.strip(BLANK)
 
 
 def is_a_tie(pair: Preference) -> bool:
@@ -114,6 +148,10 @@ def is_rated_the_other_way(pair: Preference) -> bool:
         and pair.rejected_rating is not None
         and pair.chosen_rating < pair.rejected_rating
     )
+
+
+def has_other_earlier_turns(pair: Preference) -> bool:
+    return pair.earlier_turns_differ
 
 
 def repeats_its_prompt(pair: Preference) -> bool:
@@ -137,6 +175,7 @@ CHECKS: dict[str, Callable[[Preference], bool]] = {
     "identical_responses": has_identical_responses,
     "tie": is_a_tie,
     "rating_contradicts_order": is_rated_the_other_way,
+    "earlier_turns_differ": has_other_earlier_turns,
     "repeats_prompt": repeats_its_prompt,
     "control_characters": has_control_characters,
     "replacement_characters": has_replacement_characters,

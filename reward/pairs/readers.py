@@ -1,174 +1,172 @@
-"""How a row of each format (reward.pairs.formats) becomes pairs.
+"""How a row that has its two sides in columns becomes a pair, or several.
 
-The row's columns have the names that the format gives them, whatever the dataset calls them.
+The row's columns have the names that the format gives them (reward.pairs.formats), whatever the
+dataset calls them.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import combinations
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from itertools import product
 
-from reward.pairs.conversation import is_transcript, read_turns, same_turns, transcript_messages
+from reward.pairs.answers import (
+    MOST_PAIRS,
+    Answer,
+    after_prompt,
+    compare,
+    is_turn_list,
+    paired,
+    read_answers,
+    read_exchange,
+    up_to_turn,
+)
+from reward.pairs.conversation import is_transcript
+from reward.pairs.labels import FIRST, winner_of_flags
 from reward.pairs.preference import Message, Preference, UnusableError, rating
-from reward.pairs.responses import Response
+from reward.pairs.prompts import read_prompt, with_system
+from reward.pairs.reading import Reading
 from reward.pairs.rows import Row
-from reward.sources.catalogue import Dataset
-
-# The columns of a scored list's items, and their names in known sets.
-ITEMS = {"response": ("response", "text", "content"), "score": ("overall_score", "score", "rating")}
 
 
-class Candidate(NamedTuple):
-    """What a row gave: a pair, or the reason why there is none."""
+def read_pairs(row: Row, reading: Reading) -> Iterator[Preference | UnusableError]:
+    """The pairs of a row of the format pairs. Raises UnusableError where it has none.
 
-    row: int
-    """Its number (reward.pairs.rows); of a pair out of two rows, the chosen response's."""
-    outcome: Preference | str
+    Where a side has several answers, each chosen one is compared with each rejected one; the chosen
+    ones are then rated 1 and the others 0, unless the row rates them: rated answers to one prompt
+    are computed together (reward.pairs.groups). Where the row has a share that prefers chosen, that
+    share and its rest are the two ratings, and chosen is what more of them prefer.
+    """
+    every_chosen, every_rejected = read_sides(row, "chosen", "rejected")
+    if len(every_chosen) * len(every_rejected) > MOST_PAIRS:
+        raise UnusableError("too_many_answers", "rejected", len(every_rejected))
+    ratings = side_ratings(row, reading)
+    if ratings == (None, None) and max(len(every_chosen), len(every_rejected)) > 1:
+        ratings = 1.0, 0.0
+    share = rating(row.get("chosen_share"), "chosen_share")
+    if share is not None:
+        if not 0 <= share <= 1:
+            raise UnusableError("share_not_between_0_and_1", "chosen_share", share)
+        ratings = share, round(1 - share, 9)
+    for chosen, rejected in product(every_chosen, every_rejected):
+        if share is not None and share < 0.5:
+            yield paired(rejected, chosen, *reversed(ratings))
+        else:
+            yield paired(chosen, rejected, *ratings)
+
+
+def read_transcripts(row: Row, reading: Reading) -> Iterator[Preference | UnusableError]:
+    """The pairs of a row of the format transcripts: without a prompt, each side is a transcript."""
+    for column in ("chosen", "rejected"):
+        text = row.get(column)
+        if "prompt" not in row and isinstance(text, str) and not is_transcript(text):
+            raise UnusableError("not_a_transcript", column, text)
+    yield from read_pairs(row, reading)
 
 
 def read_pair(row: Row) -> Preference:
-    """The preference of a row of the format pairs. Raises UnusableError where it has none.
-
-    Where the row has a share that prefers chosen, that share and its rest are the two ratings, and
-    chosen is what more of them prefer.
+    """The only pair of a row of the format pairs. Raises UnusableError where there is none, and
+    where a side has several answers or the two were not said after the same turns: one question is
+    asked of both.
     """
-    chosen_turns, chosen = _side(row, "chosen")
-    rejected_turns, rejected = _side(row, "rejected")
-    if chosen_turns and rejected_turns and not same_turns(chosen_turns, rejected_turns):
+    outcomes = [*read_pairs(row, Reading())]
+    if len(outcomes) > 1:
+        raise UnusableError("several_answers")
+    if isinstance(outcomes[0], UnusableError):
+        raise outcomes[0]
+    if outcomes[0].earlier_turns_differ:
         raise UnusableError("prompts_differ")
-    turns = chosen_turns or rejected_turns
-    if "prompt" in row:
-        prompt = read_turns(row["prompt"], "prompt")
-        # The sides may hold more of the conversation than the prompt does, e.g. the system turn.
-        if turns and not same_turns(turns[-len(prompt) :], prompt):
-            raise UnusableError("prompts_differ")
-        turns = turns or prompt
-    ratings = rating(row.get("chosen_rating")), rating(row.get("rejected_rating"))
-    share = rating(row.get("chosen_share"))
-    if share is None:
-        return Preference(tuple(turns), chosen, rejected, *ratings)
-    if not 0 <= share <= 1:
-        raise UnusableError("share_not_between_0_and_1")
-    pair = Preference(tuple(turns), chosen, rejected, share, round(1 - share, 9))
-    return pair.swapped() if share < 0.5 else pair
+    return outcomes[0]
 
 
-def _side(row: Row, column: str) -> tuple[list[Message], str]:
-    if isinstance(row.get(column), str):
-        return [], row[column]
-    *turns, answer = read_turns(row.get(column), column)
-    if answer.role != "assistant":
-        raise UnusableError("no_response")
-    return turns, answer.content
+def read_sides(row: Row, first: str, second: str) -> tuple[list[Answer], list[Answer]]:
+    """The answers in two columns, each after all that was said before it.
 
-
-def read_transcript(row: Row) -> Preference:
-    """The preference of a row of the format transcripts."""
-    parsed = dict(row)
-    for column in ("chosen", "rejected"):
-        if isinstance(value := row.get(column), str) and (
-            "prompt" not in row or is_transcript(value)
-        ):
-            parsed[column] = transcript_messages(value)
-    if "prompt" in row:
-        parsed["prompt"] = spoken(row["prompt"])
-    return read_pair(parsed)
-
-
-def spoken(prompt: Any) -> Any:
-    """A prompt's messages where it is a transcript, else the prompt as it is."""
-    if not isinstance(prompt, str) or not is_transcript(prompt):
-        return prompt
-    messages = transcript_messages(prompt)
-    if messages[-1] == {"role": "assistant", "content": ""}:
-        messages.pop()  # it asks for the answer
-    return messages
-
-
-def read_strength(row: Row) -> Preference:
-    """The preference of a row of the format strength; the better response is rated by the size of
-    the number and the other one by 0, so that the gap of the ratings is the strength.
+    Where one side alone holds the conversation, it is the other side's as well; turns by which a
+    side goes on from the prompt, as in calls of tools, are its own.
+    Raises UnusableError where a column holds no answer.
     """
-    prompt = read_turns(row.get("prompt"), "prompt")
-    strength = rating(row.get("strength"))
-    if strength is None:
-        raise UnusableError("missing_rating")
+    columns = (first, second)
+    asked = row.get("prompt")
+    if is_turn_list(asked) and any(is_turn_list(row.get(column)) for column in columns):
+        found = [[read_exchange(asked, row.get(column), column)] for column in columns]
+        prompt: list[Message] = []
+    else:
+        found = [read_answers(row.get(column), column) for column in columns]
+        prompt = read_prompt(row)
+    sides = [
+        [after_prompt(answer, prompt, column) for answer in answers]
+        for answers, column in zip(found, columns, strict=True)
+    ]
+    for own, other in ((0, 1), (1, 0)):
+        held = found[other][0].turns
+        goes_on = bool(prompt and held and held[0].role == "assistant")
+        if held and not goes_on and not any(answer.turns for answer in found[own]):
+            turns = sides[other][0].turns
+            sides[own] = [Answer(turns, answer.text) for answer in sides[own]]
+    if row.get("system"):
+        sides = [
+            [Answer(with_system(row, answer.turns), answer.text) for answer in answers]
+            for answers in sides
+        ]
+    return sides[0], sides[1]
+
+
+def side_ratings(row: Row, reading: Reading) -> tuple[float | None, float | None]:
+    """Both ratings of a row of the format pairs. A margin is the gap of two: rejected gets 0."""
+    chosen, rejected = (reading.worth_of(row, f"{side}_rating") for side in ("chosen", "rejected"))
+    margin = rating(row.get("margin"), "margin")
+    if chosen is None and rejected is None and margin is not None:
+        return margin, 0.0
+    return chosen, rejected
+
+
+def read_two(row: Row) -> tuple[Answer, Answer]:
+    """Both answers of a row that has them side by side, up to the turn that was judged."""
+    (first, *more), (second, *others) = read_sides(row, "response_1", "response_2")
+    if more or others:
+        raise UnusableError("several_answers", "response_1" if more else "response_2")
+    turn = rating(row.get("turn"), "turn")
+    if turn is None:
+        return first, second
+    return up_to_turn(first, turn), up_to_turn(second, turn)
+
+
+def read_strength(row: Row, reading: Reading) -> Iterator[Preference | UnusableError]:
+    """The pair of a row of the format strength; the better response is rated by the size of the
+    number and the other one by 0, so that the gap of the ratings is the strength.
+    """
+    strength = reading.worth(row.get("strength"), "strength")  # positive for the first
+    first, second = read_two(row)
     if strength == 0:
         raise UnusableError("tie")
-    first, second = read_text(row, "response_1"), read_text(row, "response_2")
-    better, worse = (first, second) if strength < 0 else (second, first)
-    return Preference(tuple(prompt), better, worse, abs(strength), 0.0)
+    better, worse = (first, second) if strength > 0 else (second, first)
+    yield compare(better, worse, abs(strength), 0.0)
 
 
-def read_scored_list(row: Row, entry: Dataset) -> Iterator[Preference | str]:
-    """The pairs of a row of the format scored-lists."""
-    prompt = read_turns(row.get("prompt"), "prompt")
-    items = row.get("responses")
-    if not items or not isinstance(items, list):
-        raise UnusableError("wrong_type" if items else "missing_response")
-    scores = row.get("scores")
-    if scores is not None:
-        if not isinstance(scores, list) or len(scores) != len(items):
-            raise UnusableError("scores_and_responses_differ")
-        items = [
-            {"response": item, "score": score} for item, score in zip(items, scores, strict=True)
-        ]
-    group = []
-    for item in items:
-        try:
-            group.append(_scored(item, prompt, entry))
-        except UnusableError as problem:
-            yield problem.reason
-    yield from (
-        candidate.outcome for candidate in comparisons(group, entry.comparisons or "best-worst")
-    )
+def read_label(row: Row, reading: Reading) -> Iterator[Preference | UnusableError]:
+    """The pair of a row of the format labels."""
+    first, second = read_two(row)
+    if reading.labels is None:
+        column, label = "wins_1", row.get("wins_1")
+        winner = winner_of_flags(label, row.get("wins_2"))
+    else:
+        column, label = "label", row.get("label")
+        winner = reading.labels.winner_of(label, (row.get("model_1"), row.get("model_2")))
+    if winner is None:
+        missing = label is None or label == ""
+        raise UnusableError("missing_label" if missing else "unknown_label", column, label)
+    if winner == "tie":
+        raise UnusableError("tie")
+    ratings = [reading.worth_of(row, column) for column in ("score_1", "score_2")]
+    if winner == FIRST:
+        yield compare(first, second, *ratings)
+    else:
+        yield compare(second, first, *reversed(ratings))
 
 
-def _scored(item: Any, prompt: list[Message], entry: Dataset) -> Response:
-    if not isinstance(item, dict):
-        raise UnusableError("wrong_type")
-    found = {}
-    for ours, known in ITEMS.items():
-        names = (entry.columns[ours],) if ours in entry.columns else known
-        found[ours] = next((item[name] for name in names if item.get(name) is not None), None)
-    score = rating(found["score"])
-    if score is None:
-        raise UnusableError("missing_rating")
-    return Response(0, prompt, read_text(found, "response"), score)
-
-
-def read_text(row: Row, column: str) -> str:
-    """The text in a column. Raises UnusableError where there is none."""
-    value = row.get(column)
-    if not isinstance(value, str):
-        raise UnusableError("missing_response" if value is None else "wrong_type")
-    return value
-
-
-def mean_rating(row: Row, weights: dict[str, float]) -> float:
-    """The weighted mean of a response's attributes.
-
-    It is rounded to nine decimals, so that means which are equal by hand are a tie here as well.
-    """
-    total = 0.0
-    for attribute, weight in weights.items():
-        value = rating(row.get(attribute))
-        if value is None:
-            raise UnusableError("missing_rating")
-        total += weight * value
-    mean = rating(round(total / sum(weights.values()), 9))
-    if mean is None:  # infinities of both signs, of weights beyond all measure
-        raise UnusableError("rating_too_large")
-    return mean
-
-
-def comparisons(group: Sequence[Response], which: str) -> Iterator[Candidate]:
-    """The pairs of the responses to one prompt: best against worst, or all that are no tie."""
-    if len(group) < 2:
-        yield from (Candidate(response.row, "single_response") for response in group)
-        return
-    ranked = sorted(group, key=lambda response: (-response.rating, response.text))
-    for one, other in (
-        [(ranked[0], ranked[-1])] if which == "best-worst" else combinations(ranked, 2)
-    ):
-        pair = Preference(tuple(one.prompt), one.text, other.text, one.rating, other.rating)
-        yield Candidate(one.row, "tie" if one.rating == other.rating else pair)
+def read_scores(row: Row, reading: Reading) -> Iterator[Preference | UnusableError]:
+    """The pair of a row of the format scores."""
+    first, second = read_two(row)
+    one, two = (reading.worth(row.get(column), column) for column in ("score_1", "score_2"))
+    if one == two:
+        raise UnusableError("tie")
+    pair = compare(first, second, one, two)
+    yield pair if one > two else compare(second, first, two, one)

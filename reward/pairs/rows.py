@@ -1,20 +1,20 @@
-"""Rows of the files that pairs come in, JSON lines and Parquet, a batch at a time."""
+"""Rows of the files that pairs come in, a batch at a time."""
 
-import gzip
-import json
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import pyarrow as pa
 
 from reward.harness.errors import InputError, first_line
 from reward.harness.faults import is_of_the_machine
 from reward.harness.tables import open_parquet
-from reward.sources.places import JSON_SUFFIXES, SUFFIXES
+from reward.pairs.csv_rows import csv_rows
+from reward.pairs.json_rows import json_rows
+from reward.pairs.lines import PACKED_ERRORS, UnreadableError, open_unpacked
+from reward.sources.places import KINDS, container
 
 Row = dict[str, Any]
 NumberedRow = tuple[int, Row | str]
@@ -22,10 +22,6 @@ NumberedRow = tuple[int, Row | str]
 
 BATCH_ROWS = 4096
 """Rows held in memory at once; a few kilobytes each."""
-
-LINE_BYTES = 64 * 2**20
-"""Of a line of JSON at most, read before it is known to be longer; a few megabytes of .gz can hold
-one that no memory does."""
 
 
 @dataclass
@@ -39,12 +35,14 @@ def read_rows(files: Mapping[str, Path], tolerance: Tolerance) -> Iterator[list[
     """Rows of files in the order given, in batches; in place of a bad one stands the reason.
 
     A row of JSON lines has the number of its line, so blank lines count although they give no row;
-    a row of Parquet has its place, from 1. Each further file goes on from the last row's number.
+    a row of any other file has its place, from 1. Each further file goes on from the last row's
+    number.
 
-    `files` maps the name for error messages to the place on this machine. "broken_text" is a row of
-    a Parquet file that is not UTF-8, "unreadable" a line that is not UTF-8, no JSON object, or
-    longer than LINE_BYTES.
-    Raises InputError naming file and line where a file cannot be read, or where more lines than
+    `files` maps the name for error messages, whose end says what the file is, to the place on this
+    machine. "broken_text" is a row of a Parquet or Arrow file that is not UTF-8; "unreadable" a
+    line of JSON that is not UTF-8, no object, or longer than LINE_BYTES, an item of an array that
+    is no object, or a row of a table that is not UTF-8 or has too many or too few cells.
+    Raises InputError naming file and row where a file cannot be read, or where more rows than
     `tolerance` allows cannot.
     """
     before = 0  # the number of the last row of the files before
@@ -57,73 +55,48 @@ def read_rows(files: Mapping[str, Path], tolerance: Tolerance) -> Iterator[list[
 
 
 def _batches(name: str, path: Path, tolerance: Tolerance) -> Iterator[list[NumberedRow]]:
-    if name.lower().endswith(JSON_SUFFIXES):
-        rows = _json_rows(name, path, tolerance)
-    elif name.lower().endswith(".parquet"):
-        rows = enumerate(_parquet_rows(name, path), 1)
-    else:
-        raise InputError(
-            f"{name} is not of a kind that is read here ({', '.join(SUFFIXES)}): convert it."
-        )
+    match container(name):
+        case "json" | "csv":
+            rows = _text_rows(name, path, tolerance)
+        case "parquet":
+            rows = enumerate(_parquet_rows(name, path), 1)
+        case "arrow":
+            rows = enumerate(_arrow_rows(name, path), 1)
+        case _:
+            raise InputError(f"{name} is not of a kind that is read here ({KINDS}): convert it.")
     while batch := list(islice(rows, BATCH_ROWS)):
         yield batch
 
 
-def _json_rows(name: str, path: Path, tolerance: Tolerance) -> Iterator[NumberedRow]:
+def _text_rows(name: str, path: Path, tolerance: Tolerance) -> Iterator[NumberedRow]:
     number = 0
     try:
-        with _open(name, path) as file:
-            for number, line in enumerate(lines_of(file), 1):
-                try:
-                    if line is None:
-                        raise OverflowError
-                    text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                    if text.strip():
-                        yield number, _object(text)
-                except (ValueError, RecursionError, OverflowError) as error:
-                    if tolerance.left == 0:
-                        raise InputError(_unreadable(name, number, error)) from None
-                    tolerance.left -= 1
-                    yield number, "unreadable"
-    except (OSError, EOFError, zlib.error) as error:
+        for number, row in _json_or_csv(name, path):
+            if not isinstance(row, UnreadableError):
+                yield number, row
+                continue
+            if tolerance.left == 0:
+                raise InputError(
+                    f"{row.unit} {number} of {name} {row.problem}: {row.cure}, or raise "
+                    f"download.unreadable_rows."
+                )
+            tolerance.left -= 1
+            yield number, "unreadable"
+    except PACKED_ERRORS as error:
         if is_of_the_machine(error):
             raise
+        unit = "line" if container(name) == "json" else "row"
         raise InputError(
-            f"{name} cannot be read after line {number} ({error}): fetch or write it again."
+            f"{name} cannot be read after {unit} {number} ({error}): fetch or write it again."
         ) from None
 
 
-def lines_of(file: BinaryIO) -> Iterator[bytes | None]:
-    """The lines of a file; None in the place of one that is longer than LINE_BYTES."""
-    while line := file.readline(LINE_BYTES + 1):
-        if len(line) <= LINE_BYTES:
-            yield line
-            continue
-        while line and not line.endswith(b"\n"):
-            line = file.readline(LINE_BYTES)
-        yield None
-
-
-def _unreadable(name: str, number: int, error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        problem, cure = "is not UTF-8", "save the file in that encoding"
-    elif isinstance(error, OverflowError):
-        problem, cure = f"has more than {LINE_BYTES:,} bytes", "shorten or remove it"
+def _json_or_csv(name: str, path: Path) -> Iterator[tuple[int, Row | UnreadableError]]:
+    if container(name) == "json":
+        yield from json_rows(name, lambda: open_unpacked(path, name))
     else:
-        problem = f"is not a JSON object ({error})"
-        cure = "correct or remove it, each line must hold one object"
-    return f"Line {number} of {name} {problem}: {cure}, or raise download.unreadable_rows."
-
-
-def _open(name: str, path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path)) if name.lower().endswith(".gz") else path.open("rb")
-
-
-def _object(text: str) -> Row:
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError(f"it holds a {type(value).__name__}")
-    return value
+        with open_unpacked(path, name) as file:
+            yield from csv_rows(name, file)
 
 
 def _parquet_rows(name: str, path: Path) -> Iterator[Row | str]:
@@ -138,6 +111,53 @@ def _parquet_rows(name: str, path: Path) -> Iterator[Row | str]:
         raise InputError(
             f"{name} is not a whole Parquet file ({reason}): fetch or write it again."
         ) from None
+
+
+def _arrow_rows(name: str, path: Path) -> Iterator[Row | str]:
+    """Rows of an Arrow file: a stream, as `datasets` saves it, or one with an index at its end."""
+    try:
+        with pa.OSFile(str(path)) as file:
+            for batch in _arrow_batches(file):
+                for start in range(0, batch.num_rows, BATCH_ROWS):
+                    yield from _checked(batch.slice(start, BATCH_ROWS))
+    except (pa.ArrowException, OSError) as error:
+        if is_of_the_machine(error):
+            raise
+        reason = first_line(error)
+        raise InputError(
+            f"{name} is not a whole Arrow file ({reason}): fetch or write it again."
+        ) from None
+
+
+def _arrow_batches(file: pa.NativeFile) -> Iterator[pa.RecordBatch]:
+    if file.read(6) == b"ARROW1":
+        whole = pa.ipc.open_file(file)
+        for place in range(whole.num_record_batches):
+            yield whole.get_batch(place)
+    else:
+        file.seek(0)
+        yield from pa.ipc.open_stream(file)
+
+
+def _checked(batch: pa.RecordBatch) -> list[Row | str]:
+    """The rows of a batch whose bytes may be anything: places beyond its end would be followed."""
+    try:
+        batch.validate(full=True)
+    except pa.ArrowInvalid as error:
+        if "UTF8" not in str(error):
+            raise
+        return [_checked_row(batch.slice(index, 1)) for index in range(batch.num_rows)]
+    return rows_of(batch)
+
+
+def _checked_row(batch: pa.RecordBatch) -> Row | str:
+    try:
+        batch.validate(full=True)
+    except pa.ArrowInvalid as error:
+        if "UTF8" not in str(error):
+            raise
+        return "broken_text"
+    return _row(batch)
 
 
 def rows_of(batch: pa.RecordBatch) -> list[Row | str]:

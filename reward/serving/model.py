@@ -16,7 +16,7 @@ from reward.serving.options import check_normalisable, choose_settings
 from reward.serving.questions import Question
 from reward.tokens.control_tokens import ControlTokens
 from reward.tokens.encoder import Encoder
-from reward.tokens.rendering import RefusedError
+from reward.tokens.rendering import ChatMessage, RefusedError
 from reward.tokens.truncation import Encoded, truncate
 
 BUDGET = TokenBudget(cpu=4096, mps=8192, cuda=65536)
@@ -67,7 +67,11 @@ class RewardModel:
 
         All answers to a prompt keep the same tokens of it, which are computed once.
         """
-        encoded = self._encode_each(questions)
+        prompts, answers = _texts(questions)
+        encoded = [
+            UnusableError(one.reason) if isinstance(one, RefusedError) else one.encoded
+            for one in self.encoder.encode_each(prompts, answers)
+        ]
         groups = [self.group(one) for one in encoded if not isinstance(one, UnusableError)]
         if groups and not self._tried:
             self.scorer.share_prefixes(groups)
@@ -80,16 +84,7 @@ class RewardModel:
 
     def encode(self, questions: Sequence[Question]) -> list[Encoded]:
         """The ids of each prompt and its answers; RefusedError where one has none."""
-        prompts = [[turn._asdict() for turn in question.prompt] for question in questions]
-        return self.encoder.encode(prompts, [question.answers for question in questions])
-
-    def _encode_each(self, questions: Sequence[Question]) -> list[Encoded | UnusableError]:
-        try:
-            return [*self.encode(questions)]
-        except RefusedError as refused:  # one of them
-            if len(questions) == 1:
-                return [UnusableError(refused.reason)]
-            return [one for question in questions for one in self._encode_each([question])]
+        return self.encoder.encode(*_texts(questions))
 
     def group(self, encoded: Encoded) -> Group:
         """A prompt and its answers as they go through the model, cut to max_length."""
@@ -100,3 +95,11 @@ class RewardModel:
         """(reward - mean) / deviation of the rewards of the training data's responses."""
         check_normalisable(self.settings)
         return (rewards - self.settings.mean) / self.settings.std
+
+
+def _texts(
+    questions: Sequence[Question],
+) -> tuple[list[list[ChatMessage]], list[tuple[str, ...]]]:
+    """The prompts, as chat templates take them, and the answers to each."""
+    prompts = [[turn._asdict() for turn in question.prompt] for question in questions]
+    return prompts, [question.answers for question in questions]

@@ -16,8 +16,9 @@ from tqdm import tqdm
 from reward.harness.errors import InputError
 from reward.harness.files import replacing
 from reward.harness.tables import parquet_writer
+from reward.pairs.lines import lines_of
 from reward.pairs.preference import UnusableError
-from reward.pairs.rows import Row, lines_of
+from reward.pairs.rows import Row
 from reward.serving.batch import How, reason_of, score_batch, score_rows, scored_schema
 from reward.serving.questions import columns_for
 from reward.serving.shards import batches_of, open_shard

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reward.harness.errors import InputError
 from reward.scoring.settings import RewardSettings, check_folder, read_settings
-from reward.tokens.encoder import check_length
+from reward.tokens.limits import check_length
 
 
 def choose_settings(

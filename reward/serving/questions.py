@@ -1,20 +1,23 @@
 """Rows to be scored: a prompt, and one answer to it, or a pair of them, or many.
 
-pair          chosen and rejected, with or without prompt: see reward.pairs.readers.read_transcript
-single        prompt and response.
-best of n     prompt and responses, a list.
+pair          chosen and rejected, with or without prompt: see reward.pairs.readers.read_pair
+single        prompt and response (or completion), or messages whose last one is the response
+best of n     prompt and responses (or completions), a list
 
-A prompt is a text or a list of messages {role, content}; an answer is a text or a list with the one
-message of the assistant. A key whose value is null counts as missing.
+Prompts and answers are in any spelling that reward.pairs.conversation reads: texts, messages,
+transcripts. Messages beside an answer take the prompt's place. A key whose value is null counts as
+missing.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from reward.pairs.conversation import read_turns
+from reward.pairs.conversation import LISTS, read_answer, read_turns, same_turns
+from reward.pairs.messages import first_of
 from reward.pairs.preference import Message, UnusableError
-from reward.pairs.readers import read_transcript, spoken
+from reward.pairs.quality import check_answerable, is_blank
+from reward.pairs.readers import read_pair
 from reward.pairs.rows import Row
 
 
@@ -33,53 +36,63 @@ class Question(NamedTuple):
 
 
 PAIR, SINGLE, MANY = ("chosen_score", "rejected_score"), ("score",), ("scores",)
+PROMPTS = ("prompt", *LISTS)
+ANSWERS: dict[tuple[str, ...], tuple[str, ...]] = {
+    SINGLE: ("response", "completion"),
+    MANY: ("responses", "completions"),
+}
 
 
 def columns_read(columns: tuple[str, ...]) -> tuple[str, ...]:
     """The columns of a row that its rewards depend on, by what these are called."""
-    sides = {PAIR: ("chosen", "rejected"), SINGLE: ("response",), MANY: ("responses",)}
-    return ("prompt", *sides[columns])
+    return (*PROMPTS, *ANSWERS.get(columns, ("chosen", "rejected")))
 
 
 def columns_for(names: list[str]) -> tuple[str, ...]:
     """The columns for the rewards of rows with these columns; none where these cannot be scored."""
-    if "responses" in names:
-        return MANY
-    if "response" in names:
-        return SINGLE
-    return PAIR if {"chosen", "rejected"} <= {*names} else ()
+    for columns in (MANY, SINGLE):
+        if not {*names}.isdisjoint(ANSWERS[columns]):
+            return columns
+    if {"chosen", "rejected"} <= {*names}:
+        return PAIR
+    return () if {*names}.isdisjoint(LISTS) else SINGLE
 
 
 def read_question(row: Row) -> Question:
     """The prompt and answers of a row. Raises UnusableError with the reason where it has none."""
     columns = columns_for([name for name, value in row.items() if value is not None])
+    if not columns:
+        raise UnusableError("missing_response")
+    prompt = first_of(row, PROMPTS)
     if columns == PAIR:
         # Nothing else of the row is read: ratings of any kind do not hinder scoring.
-        names = [name for name in columns_read(PAIR) if row.get(name) is not None]
-        sides = {name: row[name] for name in names}
-        pair = read_transcript(sides)
+        sides = {name: row[name] for name in ("chosen", "rejected")}
+        pair = read_pair(sides if prompt is None else sides | {"prompt": prompt})
         question = Question(pair.prompt, (pair.chosen, pair.rejected), columns)
-    elif columns:
-        answers = row["responses"] if columns == MANY else [row["response"]]
-        if not isinstance(answers, list):
-            raise UnusableError("wrong_type")
-        if not answers:
-            raise UnusableError("missing_response")
-        prompt = tuple(read_turns(spoken(row.get("prompt")), "prompt"))
-        question = Question(prompt, tuple(_answer(value) for value in answers), columns)
     else:
-        raise UnusableError("missing_response")
+        answers = first_of(row, ANSWERS[columns])
+        if answers is None:
+            turns, answer = read_answer(first_of(row, LISTS), "messages")
+            question = Question(tuple(turns), (answer,), columns)
+        else:
+            question = _answered(prompt, answers if columns == MANY else [answers], columns)
     _check(question)
     return question
 
 
-def _answer(value: Any) -> str:
-    match value:
-        case str():
-            return value
-        case [{"role": "assistant", "content": str(content)}]:
-            return content
-    raise UnusableError("wrong_type")
+def _answered(prompt: Any, answers: Any, columns: tuple[str, ...]) -> Question:
+    """A prompt with its answers, each of which may hold the prompt's turns before it as well."""
+    if not isinstance(answers, list):
+        raise UnusableError("wrong_type", "responses", answers)
+    if not answers:
+        raise UnusableError("missing_response")
+    read = [read_answer(answer, "response") for answer in answers]
+    wholes = [turns for turns, _ in read if turns]
+    asked = [read_turns(prompt, "prompt")] if prompt is not None or not wholes else []
+    turns, *others = [*wholes, *asked]  # an answer's may be more than the prompt's
+    if any(not same_turns(turns[-len(other) :], other) for other in others):
+        raise UnusableError("prompts_differ")
+    return Question(tuple(turns), tuple(answer for _, answer in read), columns)
 
 
 def _check(question: Question) -> None:
@@ -88,7 +101,8 @@ def _check(question: Question) -> None:
             text.encode()
     except UnicodeEncodeError:  # a lone surrogate, which a tokenizer cannot read
         raise UnusableError("broken_text") from None
-    if not any(turn.content.strip() for turn in question.prompt):
-        raise UnusableError("empty_prompt")
-    if question.prompt[-1].role != "user":
-        raise UnusableError("prompt_not_from_user")
+    if not question.prompt:
+        raise UnusableError("missing_prompt", "prompt")
+    if all(is_blank(turn.content) for turn in question.prompt):
+        raise UnusableError("empty_prompt", "prompt")
+    check_answerable(question.prompt)

@@ -6,28 +6,60 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from reward.harness.params import Params
 
-Format = Literal["pairs", "transcripts", "ratings", "scored-lists", "strength"]
+Format = Literal[
+    "pairs",
+    "transcripts",
+    "strength",
+    "labels",
+    "scores",
+    "scored-lists",
+    "ranked-lists",
+    "ratings",
+    "trees",
+]
+Winner = Literal["response_1", "response_2", "tie"]
+
+
+def _by_text(labels: Any) -> Any:
+    # YAML reads 1 and true as what they are; a label is a text whatever it looks like.
+    return (
+        {str(key): value for key, value in labels.items()} if isinstance(labels, dict) else labels
+    )
 
 
 class _Reading(Params):
     """How the rows of a dataset are found and read; reward.pairs.formats describes the formats."""
 
     config: str | None = None
-    """Hub only: the configuration, where the repository has several and none is the default."""
+    """Hub and folders: the configuration, where there are several and none is the default."""
     split: str | None = None
-    """Hub only: the split, where the repository has several."""
+    """Hub and folders: the split, where there are several."""
+    data_dir: str | None = None
+    """Hub and folders: the folder in it that alone is read."""
+    data_files: str | list[str] | None = None
+    """Hub and folders: the files, or patterns of them, that alone are read."""
     revision: str | None = None
     """Hub only: a branch, tag or commit; None is the main branch."""
     format: Format | None = None
     """The shape of its rows; None finds it out from the first rows."""
     columns: dict[str, str] = Field(default_factory=dict)
-    """From the name that the format knows to the dataset's own, where they differ."""
+    """From the name that the format knows to the dataset's own, where they differ; a name with dots
+    leads into a column (info.post)."""
     attributes: dict[str, float] | None = None
     """Ratings only: the weight of each attribute column in a response's rating, which is their
     weighted mean; None weighs HelpSteer's five attributes alike."""
+    better: Literal["higher", "lower", "first", "last"] | None = None
+    """Which scores, ratings or ranks are of better answers, higher or lower ones (lower ones then
+    count below zero); in the format strength, which numbers speak for response_1; in ranked-lists,
+    whether the first or the last answer is the best. None goes by the column's name: a rank is
+    better if lower, the first of a ranked list is the best, a negative strength speaks for
+    response_1, all else is better if higher."""
+    labels: Annotated[dict[str, Winner], BeforeValidator(_by_text)] | None = None
+    """Labels only: which answer each label names, or that it is a tie; None goes by the columns'
+    names (reward.pairs.labels)."""
     comparisons: Literal["best-worst", "all"] | None = None
-    """Scored lists and ratings: which responses to one prompt make pairs. None is best-worst for
-    scored lists and all for ratings."""
+    """Lists, ratings and trees: which responses to one prompt make pairs. None is best-worst for
+    lists and all for ratings and trees."""
     weight: float | None = Field(default=None, gt=0, le=1)
     """The share of its valid pairs that is taken; None takes all."""
 
@@ -44,8 +76,8 @@ class Dataset(_Reading):
     """One dataset of a source of its own."""
 
     source: str = Field(min_length=1)
-    """A .jsonl, .jsonl.gz or .parquet file on this machine, a pattern of such files
-    (shards/*.jsonl), or a dataset repository of the hub."""
+    """A file on this machine (reward.sources.places.CONTAINERS), a pattern of such files
+    (shards/*.jsonl), a folder of them or of `save_to_disk`, or a dataset repository of the hub."""
 
 
 def _whole(part: Any) -> Any:

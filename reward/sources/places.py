@@ -2,9 +2,24 @@
 
 from pathlib import Path
 
-# The kinds of files that pairs are read from, by the ends of their names.
-JSON_SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
-SUFFIXES = (*JSON_SUFFIXES, ".parquet")
+PACKED = ("", ".gz", ".zst", ".bz2", ".xz")
+CONTAINERS = {
+    "json": tuple(end + packed for end in (".jsonl", ".json", ".ndjson") for packed in PACKED),
+    "csv": tuple(end + packed for end in (".csv", ".tsv") for packed in PACKED),
+    "parquet": (".parquet",),
+    "arrow": (".arrow",),
+}
+"""The kinds of files that pairs are read from, and the ends of their names."""
+
+SUFFIXES = tuple(end for ends in CONTAINERS.values() for end in ends)
+
+KINDS = ".jsonl, .json, .csv and .tsv, each also as .gz, .zst, .bz2 or .xz; .parquet; .arrow"
+
+
+def container(name: str) -> str | None:
+    """The kind of a file, by the end of its name; None for one that is not read."""
+    lower = name.lower()
+    return next((kind for kind, ends in CONTAINERS.items() if lower.endswith(ends)), None)
 
 
 def is_path(source: str) -> bool:
@@ -13,7 +28,7 @@ def is_path(source: str) -> bool:
     """
     path = Path(source)
     is_no_name = path.is_absolute() or source.startswith((".", "~")) or len(path.parts) > 2
-    is_file_name = source.lower().endswith(SUFFIXES)
+    is_file_name = container(source) is not None
     return path.exists() or is_no_name or is_file_name or is_pattern(source)
 
 

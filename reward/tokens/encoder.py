@@ -1,16 +1,18 @@
 """How a conversation becomes token ids: chat template and tokenizer."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tokenizers import AddedToken, Tokenizer
 
 from reward.harness.errors import InputError, first_line
-from reward.harness.files import read_foreign_json
 from reward.tokens.chat_template import default_template, template_of
+from reward.tokens.left_out import left_out
+from reward.tokens.limits import embeddings, read_config
 from reward.tokens.prefix import common_prefix
 from reward.tokens.rendering import ChatMessage, ChatTemplate, RefusedError, Work
 from reward.tokens.truncation import Encoded
@@ -20,6 +22,17 @@ class NoEmbeddingError(RefusedError):
     """A conversation has a token that the model has no embedding for."""
 
     reason = "token_without_embedding"
+    merging_helps = False
+
+
+class Whole(NamedTuple):
+    """What a prompt and the answers to it become, and what of their texts does not."""
+
+    encoded: Encoded
+    prompt_left_out: bool
+    """Whether the chat template leaves out some of the prompt's text, or changes it."""
+    answers_left_out: list[bool]
+    """The same of each answer's text."""
 
 
 class Encoder:
@@ -36,6 +49,7 @@ class Encoder:
 
     folder: the one that was opened.
     chat_template: the template in use, to be saved with a model that is trained on these ids.
+    replaced: whether that is not the folder's own.
     starts: ids of the tokens that may only stand first (BOS, CLS).
     tokenizer: as it encodes texts: with all its tokens, without truncation or padding.
     special: the named special tokens (bos_token, eos_token, ...).
@@ -43,12 +57,16 @@ class Encoder:
 
     folder: Path
     chat_template: str
+    replaced: bool
     starts: frozenset[int]
     tokenizer: Tokenizer
     special: dict[str, str]
 
-    def __init__(self, folder: Path, name: str | None = None) -> None:
-        """name: what sentences call the folder, where it is not its own path.
+    def __init__(
+        self, folder: Path, name: str | None = None, *, chat_template: str | None = None
+    ) -> None:
+        """name: what sentences call the folder, where it is not its own path. chat_template: the
+        one to use in place of the folder's.
 
         Raises InputError where the folder has no usable tokenizer. Whether its template is valid
         shows with the first text.
@@ -73,8 +91,9 @@ class Encoder:
                 f"The tokenizer in {folder} cannot be used ({first_line(error)}): fetch it again "
                 f"or choose another backbone."
             ) from error
-        self._embeddings = _embeddings(folder)
-        template = template_of(folder, settings)
+        self._embeddings = embeddings(folder)
+        template = chat_template or template_of(folder, settings)
+        self.replaced = chat_template is not None
         self.chat_template = template or default_template(self.tokenizer, self.special)
         self._template = ChatTemplate(self.chat_template, self.special, name or str(folder))
         self._cut = _cut_pattern(self.tokenizer)
@@ -86,8 +105,10 @@ class Encoder:
         self, messages: Sequence[ChatMessage], *, add_generation_prompt: bool = False
     ) -> str:
         """The conversation as one text; see `encode` for what is raised."""
-        (((text,),),) = self._template.texts([(messages, [add_generation_prompt])])
-        return text
+        ((texts,),) = self._template.texts([(messages, [add_generation_prompt])])
+        if isinstance(texts, RefusedError):
+            raise texts
+        return texts[0]
 
     def encode(
         self, prompts: Sequence[Sequence[ChatMessage]], responses: Sequence[Sequence[str]]
@@ -104,13 +125,46 @@ class Encoder:
         the model has no embedding for one of its tokens, and InputError where the template cannot
         be used at all.
         """
+        found = []
+        for one in self.encode_each(prompts, responses):
+            if isinstance(one, RefusedError):
+                raise one
+            found.append(one.encoded)
+        return found
+
+    def encode_each(
+        self, prompts: Sequence[Sequence[ChatMessage]], responses: Sequence[Sequence[str]]
+    ) -> list[Whole | RefusedError]:
+        """The same, and what the template left out; in the place of a prompt that would raise
+        RefusedError stands that error.
+        """
         work: list[Work] = [
             (p, [True, *answers]) for p, answers in zip(prompts, responses, strict=True)
         ]
-        return [one for chunk in self._template.texts(work) for one in self._ids(chunk)]
+        rest = iter(zip(prompts, responses, strict=True))
+        return [
+            one
+            for chunk in self._template.texts(work)
+            for one in self._wholes(chunk, [*islice(rest, len(chunk))])
+        ]
 
-    def _ids(self, rendered: list[list[str]]) -> list[Encoded]:
-        """Ids of prompts with their responses; of each, the rendered prompt and all whole texts."""
+    def _wholes(
+        self,
+        rendered: list[list[str] | RefusedError],
+        conversations: Sequence[tuple[Sequence[ChatMessage], Sequence[str]]],
+    ) -> Iterator[Whole | RefusedError]:
+        """What was rendered, as ids; of each prompt, its own text and all whole texts."""
+        ids = self._ids([texts for texts in rendered if not isinstance(texts, RefusedError)])
+        for texts, (prompt, answers) in zip(rendered, conversations, strict=True):
+            if isinstance(texts, RefusedError):
+                yield texts
+                continue
+            encoded = next(ids)
+            refused = self._without_embedding(encoded)
+            contents = [message["content"] for message in prompt]
+            yield refused or Whole(encoded, *left_out(contents, answers, texts))
+
+    def _ids(self, rendered: list[list[str]]) -> Iterator[Encoded]:
         texts: list[str] = []
         for opening, *wholes in rendered:
             # A special token always separates what stands before it from what comes after it, so
@@ -123,69 +177,24 @@ class Encoder:
             else:
                 texts.extend(["", opening, *wholes])
         encodings = iter(self.tokenizer.encode_batch_fast(texts, add_special_tokens=False))
-        joined = [_join([next(encodings).ids for _ in range(len(each) + 1)]) for each in rendered]
-        for encoded in joined:
-            self._check_embeddings(encoded)
-        return joined
+        for each in rendered:
+            yield _join([next(encodings).ids for _ in range(len(each) + 1)])
 
     def has_embedding(self, number: int) -> bool:
         """Whether a token of this id has an embedding, as far as config.json says how many are."""
         return self._embeddings is None or number < self._embeddings
 
-    def _check_embeddings(self, encoded: Encoded) -> None:
+    def _without_embedding(self, encoded: Encoded) -> NoEmbeddingError | None:
         highest = max(int(ids.max(initial=0)) for ids in (encoded.prompt, *encoded.responses))
-        if not self.has_embedding(highest):
-            token = self.tokenizer.id_to_token(highest)
-            raise NoEmbeddingError(
-                f"The token {token!r} has the id {highest}, and the model in {self.folder} has "
-                f"embeddings for the ids below {self._embeddings} (vocab_size in its config.json): "
-                f"choose one whose embeddings were resized to its tokenizer, or remove the token "
-                f"from data and chat template."
-            )
-
-
-# Whose positions are counted from the padding token's id on: so many of their embeddings, and the
-# padding's own, are never used by a token.
-POSITIONS_AFTER_PADDING = frozenset(
-    {
-        "camembert",
-        "data2vec-text",
-        "esm",
-        "ibert",
-        "layoutlmv3",
-        "lilt",
-        "longformer",
-        "luke",
-        "markuplm",
-        "mpnet",
-        "roberta",
-        "roberta-prelayernorm",
-        "xlm-roberta",
-        "xlm-roberta-xl",
-        "xmod",
-    }
-)
-
-
-def check_length(max_length: int, folder: Path) -> None:
-    """Raise InputError where max_length exceeds the positions that config.json names, if any."""
-    config = _read(folder / "config.json")
-    config = config.get("text_config", config)
-    positions = config.get("max_position_embeddings", config.get("n_positions"))
-    if positions is not None and config.get("model_type") in POSITIONS_AFTER_PADDING:
-        positions -= config.get("pad_token_id", 1) + 1
-    if positions is not None and max_length > positions:
-        raise InputError(
-            f"max_length={max_length} exceeds the backbone's {positions} positions: "
-            f"lower max_length or choose another backbone."
+        if self.has_embedding(highest):
+            return None
+        token = self.tokenizer.id_to_token(highest)
+        return NoEmbeddingError(
+            f"The token {token!r} has the id {highest}, and the model in {self.folder} has "
+            f"embeddings for the ids below {self._embeddings} (vocab_size in its config.json)",
+            "choose one whose embeddings were resized to its tokenizer, or remove the token from "
+            "data and chat template",
         )
-
-
-def _embeddings(folder: Path) -> int | None:
-    """How many tokens have an embedding, as config.json says it."""
-    config = _read(folder / "config.json")
-    size = config.get("text_config", config).get("vocab_size")
-    return size if isinstance(size, int) else None
 
 
 def _join(parts: list[list[int]]) -> Encoded:
@@ -198,16 +207,10 @@ def _join(parts: list[list[int]]) -> Encoded:
 
 def _settings(folder: Path) -> dict[str, Any]:
     """tokenizer_config.json, and special_tokens_map.json where transformers still reads it."""
-    settings = _read(folder / "tokenizer_config.json")
+    settings = read_config(folder / "tokenizer_config.json")
     if "added_tokens_decoder" not in settings:
-        settings |= _read(folder / "special_tokens_map.json")
+        settings |= read_config(folder / "special_tokens_map.json")
     return settings
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    return read_foreign_json(path, str(path), "fetch it again or choose another backbone")
 
 
 def _add_tokens(tokenizer: Tokenizer, settings: dict[str, Any]) -> None:
@@ -233,7 +236,7 @@ def _special_tokens(folder: Path, settings: dict[str, Any], tokenizer: Tokenizer
 
     Old folders rely on defaults in the tokenizer's class; their config.json has the same ids.
     """
-    config = _read(folder / "config.json")
+    config = read_config(folder / "config.json")
     special = _named(settings)
     for name in ("bos_token", "eos_token"):
         number = config.get(f"{name}_id")

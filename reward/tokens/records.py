@@ -1,5 +1,8 @@
 """The token records of data/tokens and data/testsets: their columns and how texts were cut."""
 
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple, Self
 
@@ -60,3 +63,46 @@ class TokenSettings(NamedTuple):
         """The settings that a token file's schema has. Raises KeyError where it has none."""
         metadata = schema.metadata or {}
         return cls(int(metadata[b"max_length"]), float(metadata[b"prompt_floor"]))
+
+
+CHAT_TEMPLATE = "chat_template"
+"""The key of a token file's metadata that has the template, where it is not the backbone's own."""
+COUNTS = "counts"
+"""The key that has `LeftOut`, where there is anything to be counted."""
+SAME_TOKENS, REFUSED = "same_tokens", "refused_by_the_chat_template"
+PROMPT_LEFT_OUT, ANSWER_LEFT_OUT = "prompt_text_left_out", "answer_text_left_out"
+"""Pairs with text that the chat template leaves out or changes (reward.tokens.left_out)."""
+
+
+class LeftOut(NamedTuple):
+    """What became of the pairs that a token file was made of, beside those that it holds."""
+
+    same_tokens: int
+    """Left out, as their sides are the same tokens."""
+    refused: int
+    """Left out, as the chat template refuses them."""
+    kept_with: Counter[str]
+    """By problem, pairs that are kept with it."""
+
+    def dropped(self) -> dict[str, int]:
+        """The pairs that were left out, by reason."""
+        counts = {SAME_TOKENS: self.same_tokens, REFUSED: self.refused}
+        return {reason: count for reason, count in counts.items() if count}
+
+    def notes(self) -> dict[str, str]:
+        """What goes into the file's metadata, but same_tokens, which follow from the rest."""
+        if not self.refused and not self.kept_with:
+            return {}
+        return {COUNTS: json.dumps([self.refused, dict(sorted(self.kept_with.items()))])}
+
+    @classmethod
+    def of(cls, notes: Mapping[str, str], missing: int) -> Self:
+        """The counts in a file's metadata; missing: pairs that did not become records."""
+        refused, kept_with = json.loads(notes.get(COUNTS, "[0, {}]"))
+        return cls(missing - refused, refused, Counter(kept_with))
+
+    @classmethod
+    def total(cls, parts: Iterable[Self]) -> Self:
+        """Those of several files together."""
+        same, refused, kept_with = zip(*parts, strict=True)
+        return cls(sum(same), sum(refused), sum(kept_with, Counter()))

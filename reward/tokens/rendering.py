@@ -16,12 +16,14 @@ import markupsafe
 
 from reward.harness.errors import InputError
 from reward.tokens import sandbox
+from reward.tokens.records import REFUSED
 
 SECONDS = 10
 """Computing time that one text, or reading the template, may take."""
 GIGABYTES = 2
 """Memory of the process that a template runs in, where the system can limit it (not on macOS)."""
 CHUNK = 250_000  # characters of conversations that are sent at once
+MOST_ROLES = 8  # named in a sentence
 
 ChatMessage = dict[str, str]
 """One turn as chat templates take it: role and content (reward.pairs.preference.Message as a
@@ -33,10 +35,22 @@ is, with (True) or without (False) what asks for an answer."""
 
 
 class RefusedError(InputError):
-    """The chat template can be used, but not for this conversation."""
+    """The chat template can be used, but not for this conversation.
 
-    reason = "refused_by_the_chat_template"
+    problem: what it says; cure: what can be done, another half of the sentence.
+    """
+
+    reason = REFUSED
     """What rows that meet with it are counted as."""
+    merging_helps = True
+    """Whether it may take the same turns when they are merged (reward.tokens.merging)."""
+
+    def __init__(self, problem: str, cure: str) -> None:
+        super().__init__(f"{problem}: {cure}.")
+        self.problem, self.cure = problem, cure
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problem, self.cure)
 
 
 class ChatTemplate:
@@ -54,12 +68,12 @@ class ChatTemplate:
         self._processes: dict[int, _Process] = {}  # by the process that started it
         weakref.finalize(self, _end_own, self._processes)
 
-    def texts(self, work: Iterable[Work]) -> Iterator[list[list[str]]]:
+    def texts(self, work: Iterable[Work]) -> Iterator[list[list[str] | RefusedError]]:
         """The texts of each conversation, as many as it is to be made into, chunk by chunk.
 
-        While a chunk is used, the process makes the texts of the next one.
-        Raises RefusedError where the template refuses a conversation, e.g. because it knows no
-        system turns, and InputError where it is not valid or exceeds the limits above.
+        While a chunk is used, the process makes the texts of the next one. In the place of a
+        conversation that the template refuses, e.g. because it knows no system turns, stands the
+        error to be raised. Raises InputError where it is not valid or exceeds the limits above.
         """
         process = self._processes.setdefault(os.getpid(), _Process())
         with process.turn:
@@ -77,8 +91,6 @@ class ChatTemplate:
                     yield self._checked(waiting, process.answer())
             except _EndedError as ended:
                 raise InputError(self._why(ended.status)) from None
-            except RefusedError:
-                raise
             except BaseException:
                 process.end()  # an answer may be on its way that nobody will read
                 raise
@@ -91,16 +103,22 @@ class ChatTemplate:
                 f"The chat template in {self._name} is not valid ({valid}): correct it."
             )
 
-    def _checked(self, work: list[Work], answers: list[list[str] | str]) -> list[list[str]]:
-        for (messages, _), answer in zip(work, answers, strict=True):
-            if isinstance(answer, str):
-                roles = ", ".join(message["role"] for message in messages)
-                raise RefusedError(
-                    f"The chat template in {self._name} refuses a conversation with the roles "
-                    f"{roles} ({answer}): remove such turns from the data or choose another "
-                    f"backbone."
-                )
-        return cast("list[list[str]]", answers)
+    def _checked(
+        self, work: list[Work], answers: list[list[str] | str]
+    ) -> list[list[str] | RefusedError]:
+        return [
+            self._refused(messages, answer) if isinstance(answer, str) else answer
+            for (messages, _), answer in zip(work, answers, strict=True)
+        ]
+
+    def _refused(self, messages: Sequence[ChatMessage], why: str) -> RefusedError:
+        roles = [message["role"] for message in messages]
+        listed = ", ".join(roles[:MOST_ROLES]) + (", ..." if len(roles) > MOST_ROLES else "")
+        return RefusedError(
+            f"The chat template in {self._name} refuses a conversation with the roles {listed} "
+            f"({why})",
+            "remove such turns from the data or choose another backbone",
+        )
 
     def _why(self, status: int) -> str:
         cure = "correct it or choose another backbone"

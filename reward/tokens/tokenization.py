@@ -1,29 +1,28 @@
-"""How pairs become token records: rendered, tokenised, and cut so that their sides still differ.
-
-Pairs of one prompt that stand next to each other and have rated answers in common (K answers that
-are compared with one another) are one group: each answer is tokenised once, and all are cut with
-the same prompt, so that an answer has the same ids in all of the group's pairs.
-"""
+"""Files of token records: a split's pairs rendered, tokenised and cut, batch by batch."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, pairwise
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal
 
-import numpy as np
 import pyarrow as pa
 from pydantic import Field
 from tqdm import tqdm
 
-from reward.harness.errors import InputError
-from reward.harness.linked import linked
+from reward.harness.errors import InputError, printable
 from reward.harness.params import Params
 from reward.harness.tables import parquet_writer, read_batches, read_schema
 from reward.tokens.encoder import Encoder
-from reward.tokens.prefix import Ids, common_prefix
-from reward.tokens.records import TOKENS, TokenSettings
-from reward.tokens.truncation import Encoded, truncate
+from reward.tokens.merging import merging_encoder
+from reward.tokens.pair_records import Done, encode, whole_groups
+from reward.tokens.records import (
+    ANSWER_LEFT_OUT,
+    CHAT_TEMPLATE,
+    PROMPT_LEFT_OUT,
+    LeftOut,
+    TokenSettings,
+)
 
 # Pairs in memory at once, and in a row group of the output; more where a group would be cut apart.
 BATCH_ROWS = 1024
@@ -38,6 +37,12 @@ class Tokenize(Params):
 
     prompt_floor: float = Field(ge=0, lt=1)
     """The share of max_length that truncation leaves to a prompt at least."""
+    refused: Literal["stop", "merge", "drop"]
+    """What becomes of a pair that the chat template refuses."""
+
+    def encoder(self, backbone: Path) -> Encoder:
+        """The encoder of a backbone's folder, which merges turns where `refused` says so."""
+        return merging_encoder(backbone) if self.refused == "merge" else Encoder(backbone)
 
 
 class Encoding:
@@ -45,40 +50,50 @@ class Encoding:
     again, which must be at the same path there.
     """
 
-    def __init__(self, settings: TokenSettings, encoder: Encoder) -> None:
-        self._settings, self._encoder = settings, encoder
+    def __init__(self, settings: TokenSettings, encoder: Encoder, *, stops: bool = True) -> None:
+        """stops: whether a pair that the template refuses raises its error."""
+        self._settings, self._encoder, self._stops = settings, encoder, stops
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A compiled chat template cannot be pickled.
-        return _reopened, (self._settings, self._encoder.folder.resolve())
+        template = self._encoder.chat_template if self._encoder.replaced else None
+        folder = self._encoder.folder.resolve()
+        return _reopened, (self._settings, folder, template, self._stops)
 
-    def __call__(self, batch: pa.RecordBatch) -> tuple[int, pa.RecordBatch]:
-        """The number of pairs in a batch, and its token records."""
-        return len(batch), encode(self._settings, self._encoder, batch)
-
-
-def _reopened(settings: TokenSettings, folder: Path) -> Encoding:
-    return Encoding(settings, Encoder(folder))
+    def __call__(self, batch: pa.RecordBatch) -> Done:
+        """The token records of a batch, and what became of the other pairs."""
+        return encode(self._settings, self._encoder, batch, stops=self._stops)
 
 
-InOrder = Callable[[Encoding, Iterable[pa.RecordBatch]], Iterator[tuple[int, pa.RecordBatch]]]
+def _reopened(settings: TokenSettings, folder: Path, template: str | None, stops: bool) -> Encoding:
+    return Encoding(settings, Encoder(folder, chat_template=template), stops=stops)
+
+
+InOrder = Callable[[Encoding, Iterable[pa.RecordBatch]], Iterator[Done]]
 
 
 def write_tokens(
     pairs: Path,
     encoder: Encoder,
-    settings: TokenSettings,
+    params: Tokenize,
+    max_length: int,
     tokens: Path,
     in_order: InOrder = map,
-) -> int:
+) -> LeftOut:
     """Write the token records of a file of preferences (reward.pairs.preference.SCHEMA).
 
-    in_order: what sends the batches through `encode`, as `map` does (reward.harness.engine). The
-    bytes that are written do not depend on it.
-    Returns the number of pairs that were left out: those whose sides differ as text but not as
-    tokens, from which nothing can be learned. Raises InputError where no pair is left.
+    encoder: that of params. in_order: what sends the batches through `encode`, as `map` does
+    (reward.harness.engine). The bytes that are written do not depend on it.
+    Returns how many pairs were left out, by reason, and kept with a problem. Left out are those
+    whose sides differ as text but not as tokens, from which nothing can be learned, and those that
+    the chat template refuses, where params do not stop there: then RefusedError names the first.
+    Raises InputError where no pair is left.
     """
-    schema, total = settings.schema(), read_schema(pairs)[1]
+    settings, total = TokenSettings(max_length, params.prompt_floor), read_schema(pairs)[1]
+    schema = settings.schema()
+    template = {CHAT_TEMPLATE: encoder.chat_template} if encoder.replaced else {}
+    work = Encoding(settings, encoder, stops=params.refused == "stop")
+    refused, example, kept_with = 0, "", Counter[str]()
     with (
         parquet_writer(tokens, schema, use_dictionary=False) as sink,
         tqdm(
@@ -88,134 +103,43 @@ def write_tokens(
             disable=None,  # no bar where stderr is not a terminal
         ) as progress,
     ):
-        left_out = 0
-        batches = whole_groups(read_batches(pairs, BATCH_ROWS))
-        for count, records in in_order(Encoding(settings, encoder), batches):
-            sink.write_batch(records.cast(schema))
-            left_out += count - len(records)
-            progress.update(count)
-    if left_out == total:
+        kept = 0
+        for done in in_order(work, whole_groups(read_batches(pairs, BATCH_ROWS))):
+            sink.write_batch(done.records.cast(schema))
+            kept += len(done.records)
+            refused += done.refused
+            example = example or done.example
+            kept_with += done.counts
+            progress.update(done.pairs)
+        same = total - kept - refused
+        left = LeftOut(same, refused, kept_with)
+        if notes := left.notes() | template:
+            sink.add_key_value_metadata(notes)
+    _tell(pairs, left, example)
+    if not kept:
         raise InputError(
             f"No pair of {pairs} has sides that differ as tokens: "
             f"choose a backbone whose tokenizer knows the language of the data."
+            if same
+            else f"The chat template in {encoder.folder} refuses every pair of {pairs}: choose "
+            f"another backbone."
         )
-    if left_out:
-        print(f"{pairs}: {left_out:,} pairs left out, same tokens on both sides", file=sys.stderr)
-    return left_out
+    return left
 
 
-def whole_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same preferences in order; a batch is longer where a group would be cut apart."""
-    held: pa.RecordBatch | None = None
-    for batch in batches:
-        if held is not None:
-            if held["prompt"][-1].as_py() == batch["prompt"][0].as_py():
-                both, end = pa.concat_batches([held, batch]), len(held)
-                for row, first in enumerate(_groups(both)):
-                    if first < end:
-                        end = max(end, row + 1)
-                held, batch = both[:end], both[end:]
-                if not len(batch):  # the group may go on
-                    continue
-            yield held
-        held = batch
-    if held is not None:
-        yield held
-
-
-def _groups(batch: pa.RecordBatch) -> list[int]:
-    """For each preference of a batch the row of the first one in its group."""
-    prompts = batch["prompt"].to_pylist()
-    changes = [prompt != before for before, prompt in pairwise(prompts)]
-    runs = np.cumsum([False, *changes]).tolist()  # of rows with the same prompt, numbered
-    sides = []
-    for side in ("chosen", "rejected"):
-        answers = zip(
-            runs, batch[side].to_pylist(), batch[f"{side}_rating"].to_pylist(), strict=True
+def _tell(pairs: Path, left: LeftOut, example: str) -> None:
+    """Say on stderr what was left out, of pairs and of their texts."""
+    if left.same_tokens:
+        print(
+            f"{pairs}: {left.same_tokens:,} pairs left out, same tokens on both sides",
+            file=sys.stderr,
         )
-        sides.append([None if answer[2] is None else answer for answer in answers])
-    return linked(zip(*sides, strict=True))
-
-
-def encode(settings: TokenSettings, encoder: Encoder, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The token records of a batch of preferences, without the pairs whose sides are the same."""
-    prompts = batch["prompt"].to_pylist()
-    texts = list(zip(batch["chosen"].to_pylist(), batch["rejected"].to_pylist(), strict=True))
-    groups: dict[int, list[int]] = {}
-    for row, first in enumerate(_groups(batch)):
-        groups.setdefault(first, []).append(row)
-    answers = [  # each once, in the order in which they come
-        list(dict.fromkeys(chain.from_iterable(texts[row] for row in rows)))
-        for rows in groups.values()
-    ]
-    encoded = encoder.encode([prompts[first] for first in groups], answers)
-    records: dict[int, Record] = {}
-    for rows, names, whole in zip(groups.values(), answers, encoded, strict=True):
-        number = {text: place for place, text in enumerate(names)}
-        pairs = [
-            (number[chosen], number[rejected]) for chosen, rejected in (texts[r] for r in rows)
-        ]
-        cut = cut_pairs(settings, encoder, whole, pairs)
-        records |= {row: record for row, record in zip(rows, cut, strict=True) if record}
-    kept = batch.filter(pa.array([row in records for row in range(len(batch))]))
-    in_order = [records[row] for row in sorted(records)]
-    return pa.record_batch(
-        [
-            kept["pair_id"],
-            to_lists([record.chosen for record in in_order]),
-            to_lists([record.rejected for record in in_order]),
-            *np.array([r.lengths for r in in_order], dtype=np.int32).reshape(-1, 5).T,
-            kept["chosen_rating"],
-            kept["rejected_rating"],
-        ],
-        names=TOKENS.names,
-    )
-
-
-class Record(NamedTuple):
-    """What a token record has of a pair's texts."""
-
-    chosen: Ids
-    rejected: Ids
-    lengths: tuple[int, ...]
-    """prefix_length to shared_tokens, as in reward.tokens.records."""
-
-
-def cut_pairs(
-    settings: TokenSettings, encoder: Encoder, whole: Encoded, pairs: Sequence[tuple[int, int]]
-) -> Iterator[Record | None]:
-    """The records of the pairs of one group; None for a pair whose sides are the same tokens.
-
-    whole: its prompt and answers. pairs: the places of chosen and rejected among these answers.
-    All are cut together; a pair whose sides would become equal is cut by itself.
-    """
-
-    def cut(responses: Sequence[Ids]) -> list[Ids]:
-        short = truncate(
-            whole.prompt, responses, settings.max_length, settings.prompt_floor, encoder.starts
-        )
-        return [np.concatenate([short.prompt, response]) for response in short.responses]
-
-    together: list[Ids] | None = None
-    for places in pairs:
-        responses = [whole.responses[place] for place in places]
-        if np.array_equal(responses[0], responses[1]):
-            yield None
-            continue
-        together = cut(whole.responses) if together is None else together
-        chosen, rejected = (together[place] for place in places)
-        if np.array_equal(chosen, rejected):
-            chosen, rejected = cut(responses)
-        lengths = (
-            common_prefix(chosen, rejected),
-            len(whole.prompt),
-            *map(len, responses),
-            len(whole.prompt) + common_prefix(*responses),
-        )
-        yield Record(chosen, rejected, lengths)
-
-
-def to_lists(rows: list[Ids]) -> pa.ListArray:
-    """Arrays of ids as one list column."""
-    ends = np.cumsum([0, *map(len, rows)], dtype=np.int32)
-    return pa.ListArray.from_arrays(ends, np.concatenate([*rows, np.empty(0, dtype=np.int32)]))
+    if left.refused:
+        print(f"{pairs}: {left.refused:,} pairs left out: {printable(example)}", file=sys.stderr)
+    for kind, what in ((PROMPT_LEFT_OUT, "prompt"), (ANSWER_LEFT_OUT, "answers")):
+        if count := left.kept_with[kind]:
+            print(
+                f"{pairs}: of {count:,} pairs the chat template leaves out or changes text of the "
+                f"{what}, as some do with all before </think>: the model does not read it",
+                file=sys.stderr,
+            )

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from reward.examine import plain
+from reward.pairs.cures import CURES
 from tests.support.backbones import CHATML, TOKENIZERS, save
 from tests.support.loopback_hub import Repository, serve
 
@@ -49,9 +50,12 @@ def test_the_report_by_hand(tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text(lines + "{\n")
     done = examine(tmp_path, "pairs.jsonl")
     assert done.returncode == 0, done.stderr
+    kinds = ["missing_rejected", "unreadable", "contradiction", "control_characters", "tie"]
+    kinds += ["empty_response", "rating_contradicts_order", "duplicate"]
     assert done.stdout == (
         """\
 pairs.jsonl: 8 rows, 6 pairs, format pairs
+Better: chosen rather than rejected
 Control tokens: not looked for; data/backbone is not there, and --backbone names no other
 
 Columns (by the first 7 rows)
@@ -85,7 +89,10 @@ Problems
   a pair with  1 empty response (row 3)
   a pair with  1 rating contradicts order (row 3)
   a pair with  1 duplicate (row 6)
+
+What to do
 """
+        + "".join(f"  {kind.replace('_', ' ')}: {CURES[kind]}\n" for kind in kinds)
     )
     assert [path.name for path in tmp_path.iterdir()] == ["pairs.jsonl"]
 
@@ -95,12 +102,12 @@ def test_control_tokens_of_the_backbone_that_is_here_or_named(tmp_path: Path) ->
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
     done = examine(tmp_path, "pairs.jsonl", "--backbone", str(TINY))
     assert f"\nControl tokens: those of {TINY}\n" in done.stdout
-    assert done.stdout.endswith("\nProblems\n  a pair with  1 control tokens (row 2)\n")
+    assert "\nProblems\n  a pair with  1 control tokens (row 2)\n\n" in done.stdout
     (tmp_path / "data").mkdir()
     save(tmp_path / "data/backbone", TOKENIZERS["byte level"], CHATML)
     done = examine(tmp_path, "pairs.jsonl")
     assert "\nControl tokens: those of data/backbone\n" in done.stdout
-    assert done.stdout.endswith("  a pair with  1 control tokens (row 3)\n")
+    assert "\nProblems\n  a pair with  1 control tokens (row 3)\n\n" in done.stdout
     done = examine(tmp_path, "pairs.jsonl", "--backbone", "gone")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("examine: gone has no tokenizer.json: ")
@@ -113,7 +120,7 @@ def test_prompts_that_are_nearly_the_same(tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
     done = examine(tmp_path, "pairs.jsonl")
     # The same prompt again, as in rows 1 and 5, is no near duplicate.
-    assert done.stdout.endswith("\nProblems\n  a pair with  2 near duplicate (rows 2, 4)\n")
+    assert "\nProblems\n  a pair with  2 near duplicate (rows 2, 4)\n\n" in done.stdout
 
 
 def test_a_clean_file_in_another_format_with_other_columns(tmp_path: Path) -> None:
@@ -124,6 +131,38 @@ def test_a_clean_file_in_another_format_with_other_columns(tmp_path: Path) -> No
     assert "instruction              str          read as prompt" in done.stdout
     assert "(rated 4.75)" in done.stdout
     assert done.stdout.endswith("\nNo problems\n")
+
+
+def test_it_says_which_answer_is_better_and_what_is_not_read(tmp_path: Path) -> None:
+    rows = [
+        {
+            "context": "A page\x1b.",
+            "question": f"Why {number}?",
+            "answer_a": "So.",
+            "answer_b": "No.",
+            "label": label,
+            "no\x07tes": "x",
+        }
+        for number, label in enumerate((1, 0, 2, 1))
+    ]
+    (tmp_path / "l.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    done = examine(tmp_path, "l.jsonl")
+    assert done.returncode == 1
+    assert "labels (0, 1, 2) that do not say whether answer_a or answer_b is better" in done.stderr
+    words = ["--label", "1=response_1", "--label", "0=response_2", "--label", "2=tie"]
+    done = examine(tmp_path, "l.jsonl", *words)
+    assert (
+        "\nBetter: label names the better answer (0 means answer_b, 1 means answer_a, 2 means a "
+        "tie)\n" in done.stdout
+    ), done.stderr
+    shown = re.findall(r"^  (chosen|rejected) +(.*)", done.stdout, re.MULTILINE)
+    assert [text for _, text in shown] == ["So.", "No.", "No.", "So.", "So.", "No."]
+    assert "1 tie (row 3)" in done.stdout
+    assert "l.jsonl: columns of text that are not read: context, no\\x07tes\n" in done.stderr
+    done = examine(tmp_path, "l.jsonl", *words, "--label", "3=both")
+    assert "labels.3='both' is not valid: " in done.stderr
+    done = examine(tmp_path, "l.jsonl", *words, "--column", "input=context")
+    assert "not read: no\\x07tes\n" in done.stderr
 
 
 def test_ratings_by_other_attributes(tmp_path: Path) -> None:
@@ -165,7 +204,7 @@ def test_row_numbers_are_line_numbers(tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text("\n\n".join(map(json.dumps, rows)))
     done = examine(tmp_path, "pairs.jsonl")
     assert "\nRow 1\n" in done.stdout
-    assert done.stdout.endswith("  a pair with  1 identical responses (row 3)\n")
+    assert "  a pair with  1 identical responses (row 3)\n\n" in done.stdout
     assert "pairs.jsonl: 2 rows, 2 pairs" in done.stdout
 
 
@@ -178,7 +217,7 @@ def test_every_option_is_explained(tmp_path: Path) -> None:
     done = examine(tmp_path, "--help")
     assert done.returncode == 0
     options = re.findall(r"^  -.*", done.stdout, re.MULTILINE)
-    assert len(options) == 8
+    assert len(options) == 12
     for option in options:
         # The explanation is on the option's own line or on the next one.
         after = done.stdout.split(option, 1)[1].splitlines()

@@ -68,7 +68,10 @@ def test_pairs_get_the_rewards_of_evaluate(folder: Path, tmp_path: Path) -> None
     """What evaluate scores, the token table, against the texts: most are over max_length."""
     values = yaml.safe_load((PROJECT / "params.yaml").read_text(encoding="utf-8"))
     max_length, prompt_floor = SETTINGS.tokens
-    values |= {"max_length": max_length, "tokenize": {"prompt_floor": prompt_floor}}
+    values |= {
+        "max_length": max_length,
+        "tokenize": {"prompt_floor": prompt_floor, "refused": "stop"},
+    }
     values["datasets"]["sample"]["source"] = str(tmp_path / "pairs.jsonl")
     values["backbones"]["tiny"]["source"] = str(TINY)
     rows = "\n".join(json.dumps(row) for row in sample(120))

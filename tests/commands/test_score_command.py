@@ -329,7 +329,7 @@ def test_a_line_that_is_too_long_is_named_and_the_next_one_scored(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("reward.pairs.rows.LINE_BYTES", 1000)
+    monkeypatch.setattr("reward.pairs.lines.LINE_BYTES", 1000)
     good = b'{"prompt": "Hi", "response": "Hello"}\n'
     (tmp_path / "in.jsonl").write_bytes(good + b"x" * 2500 + b"\n" + good)
     output = tmp_path / "out.jsonl"

@@ -97,7 +97,7 @@ def test_columns_can_have_other_names(tmp_path: Path) -> None:
         (
             [{"prompt": "Why?", "chosen": "So.", "rejected": "No."}],
             {"columns": {"question": "prompt"}},
-            r"format pairs of x\.jsonl has no column question \(there are: prompt, chosen, ",
+            r"format pairs of x\.jsonl has no column question \(there are: prompt, system, ",
         ),
         (
             [{"prompt": "Why?", "chosen": 1, "rejected": 2}],
@@ -105,7 +105,7 @@ def test_columns_can_have_other_names(tmp_path: Path) -> None:
             "The column chosen of x.jsonl holds int and not text or messages: map another one",
         ),
         (
-            [{"prompt": "Why?", "response1": "A", "response2": "B", "overall_preference": "1"}],
+            [{"prompt": "Why?", "response1": "A", "response2": "B", "overall_preference": "A"}],
             {},
             "The column overall_preference of x.jsonl holds str and not numbers",
         ),
@@ -118,6 +118,13 @@ def test_columns_that_do_not_fit_end_in_one_sentence(
     with pytest.raises(InputError, match=sentence) as caught:
         read(tmp_path, rows, **entry)
     assert "\n" not in str(caught.value)
+
+
+def test_ratings_that_are_words_are_not_read(tmp_path: Path) -> None:
+    row: Row = {"prompt": "Why?", "chosen": "So.", "rejected": "No.", "chosen_rating": "good"}
+    [found] = read(tmp_path, [row])
+    assert found.outcome == Preference((Message("user", "Why?"),), "So.", "No.", None, None)
+    assert Reader(Dataset(source="x"), [[(1, row)]]).unread == ["chosen_rating"]
 
 
 def test_a_column_that_some_rows_lack_is_no_missing_column(tmp_path: Path) -> None:

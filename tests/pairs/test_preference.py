@@ -73,13 +73,19 @@ def test_a_batch_holds_the_pairs_unchanged(batch: list[Preference]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "number"), [(3, 3.0), (2.5, 2.5), (None, None), (float("nan"), None)]
+    ("value", "number"),
+    [
+        *((3, 3.0), (2.5, 2.5), (None, None), (float("nan"), None)),
+        *(("4.5", 4.5), (" 1e-5 ", 1e-5), ("-3", -3.0), ("", None)),  # as CSV files have them
+    ],
 )
 def test_rating(value: object, number: float | None) -> None:
     assert rating(value) == number
 
 
-@pytest.mark.parametrize("value", ["4", True, float("inf"), 10**400, [1.0]])
+@pytest.mark.parametrize(
+    "value", ["N/A", "4/5", "nan", "1_0", "٣", "1e400", True, float("inf"), 10**400, [1.0]]
+)
 def test_rating_that_is_no_number(value: object) -> None:
     with pytest.raises(UnusableError, match="rating_not_a_number"):
         rating(value)

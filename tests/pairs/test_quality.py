@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reward.pairs.preference import Message, Preference, UnusableError
-from reward.pairs.quality import KINDS, Action, Quality, judge
+from reward.pairs.quality import BLANK, KINDS, Action, Quality, is_blank, judge
 
 ASKED = "Name a prime number that is above ten."
 PAIR = Preference((Message("user", ASKED),), "Eleven.", "Ten.", 4.0, 1.5)
@@ -43,6 +43,12 @@ def test_every_check_has_a_switch_and_the_other_way_round() -> None:
         {"chosen": "Tabs\tand\r\nline ends, ü and \U0001f600"},
         {"chosen": "Name a prime number"},  # not the whole prompt
         {"prompt": (Message("user", "Ten?"),), "chosen": "Ten? Eleven."},  # too short for an echo
+        {"prompt": (Message("user", "Ten?"), Message("tool", "11"))},
+        {"chosen": "\u2764\ufe0f", "rejected": "\u2764"},  # seen: another picture
+        {
+            "chosen": "\u0645\u06cc\u200c\u0634\u0648\u062f",
+            "rejected": "\u0645\u06cc\u0634\u0648\u062f",
+        },
     ],
 )
 def test_a_good_pair_has_no_problem(change: dict[str, Any]) -> None:
@@ -55,7 +61,12 @@ def test_a_good_pair_has_no_problem(change: dict[str, Any]) -> None:
         ({"prompt": (Message("user", " \n"),)}, "empty_prompt"),
         ({"chosen": " \t"}, "empty_response"),
         ({"rejected": ""}, "empty_response"),
+        ({"prompt": (Message("user", "\u200b\u2060 \ufeff"),)}, "empty_prompt"),
+        ({"chosen": "\u200b"}, "empty_response"),
+        ({"rejected": "\u200e\u00ad\u3164 \u2800"}, "empty_response"),
         ({"rejected": "Eleven.\n"}, "identical_responses"),
+        ({"rejected": "Eleven.\u200b"}, "identical_responses"),
+        ({"rejected": "\ufeff \u2060Eleven. \u200d\n"}, "identical_responses"),
         ({"rejected_rating": 4.0}, "tie"),
         ({"rejected_rating": 4.5}, "rating_contradicts_order"),
         ({"rejected": f"\n{ASKED} Ten."}, "repeats_prompt"),
@@ -91,6 +102,7 @@ def test_all_problems_of_a_kept_pair_are_counted() -> None:
         ({"rejected": "\ud800"}, "broken_text"),
         ({"prompt": (Message("\udfff", "Hi"),)}, "broken_text"),
         ({"prompt": (Message("system", "Be kind."),)}, "prompt_not_from_user"),
+        ({"prompt": (Message("user", "Hi"), Message("assistant", "Ho"))}, "prompt_not_from_user"),
         ({"prompt": ()}, "empty_prompt"),
     ],
 )
@@ -98,3 +110,9 @@ def test_what_no_later_stage_can_take_is_dropped_in_any_case(
     change: dict[str, Any], reason: str
 ) -> None:
     assert dropped(replace(PAIR, **change), every("ignore")) == reason
+
+
+def test_all_white_space_is_blank() -> None:
+    assert all(letter in BLANK for letter in map(chr, range(0x110000)) if letter.isspace())
+    assert is_blank(BLANK)
+    assert not any(letter in BLANK for letter in map(chr, range(0x21, 0x7F)))

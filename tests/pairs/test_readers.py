@@ -7,15 +7,21 @@ from typing import Any
 import pytest
 
 from reward.pairs.preference import Message, Preference, UnusableError
-from reward.pairs.readers import mean_rating
+from reward.pairs.rankings import mean_rating
+from reward.pairs.reading import Reading
 from reward.pairs.rows import Row
 from tests.support.candidates import FIXTURES, assistant, pairs, read, reasons, user
+
+
+def shown(outcome: Preference | UnusableError) -> Preference | str:
+    """A pair, or the reason why there is none."""
+    return outcome.reason if isinstance(outcome, UnusableError) else outcome
 
 
 def outcome(tmp_path: Path, row: Row | str, **entry: Any) -> Preference | str:
     """What the last of two rows gave; the first is a good one of the format pairs."""
     good: Row = {"prompt": "Why?", "chosen": "So.", "rejected": "No."}
-    return read(tmp_path, [good, row], **entry)[-1].outcome
+    return shown(read(tmp_path, [good, row], **entry)[-1].outcome)
 
 
 # pairs
@@ -87,9 +93,12 @@ def test_a_system_turn_that_the_prompt_column_leaves_out_is_kept(tmp_path: Path)
         ({"prompt": "Why?", "chosen": "So."}, "missing_rejected"),
         ({"prompt": None, "chosen": "So.", "rejected": "No."}, "missing_prompt"),
         ({"prompt": "Why?", "chosen": 3, "rejected": "No."}, "wrong_type"),
-        ({"prompt": "Why?", "chosen": ["So."], "rejected": "No."}, "wrong_type"),
-        ({"prompt": "Why?", "chosen": [{"role": "user"}], "rejected": "No."}, "wrong_type"),
-        ({"prompt": {"role": "user"}, "chosen": "So.", "rejected": "No."}, "wrong_type"),
+        ({"prompt": "Why?", "chosen": [3], "rejected": "No."}, "wrong_type"),
+        (
+            {"prompt": "Why?", "chosen": [{"role": "user"}], "rejected": "No."},
+            "message_without_text",
+        ),
+        ({"prompt": {"role": "user"}, "chosen": "So.", "rejected": "No."}, "message_without_text"),
         ({"prompt": "Why?", "chosen": [], "rejected": "No."}, "empty_response"),
         ({"prompt": [], "chosen": "So.", "rejected": "No."}, "empty_prompt"),
         ({"prompt": "Why?", "chosen": [user("Why?")], "rejected": "No."}, "no_response"),
@@ -148,7 +157,7 @@ def test_a_transcript_without_a_pair_has_a_reason(tmp_path: Path, chosen: str, r
     rejected = "\n\nHuman: Why?\n\nAssistant: No."
     row: Row = {"chosen": chosen, "rejected": rejected}
     [found] = read(tmp_path, [row], format="transcripts")
-    assert found.outcome == reason
+    assert shown(found.outcome) == reason
 
 
 # scored lists
@@ -220,10 +229,10 @@ def test_what_gives_no_pair_of_a_list_has_a_reason(tmp_path: Path) -> None:
 def test_a_mean_that_overflows_is_no_rating(weights: dict[str, float], reason: str | None) -> None:
     row: Row = {"a": 1e12, "b": -1e12 if weights["b"] < 0 else 5}
     if reason is None:
-        assert mean_rating(row, weights) == 1e12
+        assert mean_rating(row, Reading(attributes=weights)) == 1e12
     else:
         with pytest.raises(UnusableError, match=reason):
-            mean_rating(row, weights)
+            mean_rating(row, Reading(attributes=weights))
 
 
 # strength
@@ -236,15 +245,28 @@ def test_a_mean_that_overflows_is_no_rating(weights: dict[str, float], reason: s
         (1, ("second", "first", 1.0)),
         (0, "tie"),
         (None, "missing_rating"),
-        ("2", "rating_not_a_number"),
+        ("2", ("second", "first", 2.0)),
+        ("two", "rating_not_a_number"),
     ],
 )
 def test_strength(tmp_path: Path, strength: Any, expected: str | tuple[str, str, float]) -> None:
     row: Row = {"prompt": "Why?", "response_1": "first", "response_2": "second"}
     good: Row = row | {"preference_strength": 1}
-    found = read(tmp_path, [good, row | {"preference_strength": strength}])[-1].outcome
+    found = shown(read(tmp_path, [good, row | {"preference_strength": strength}])[-1].outcome)
     if isinstance(found, Preference):
         assert found.rejected_rating == 0.0
         assert (found.chosen, found.rejected, found.chosen_rating) == expected
     else:
         assert found == expected
+
+
+def test_turns_by_which_one_side_goes_on_are_not_the_other_sides(tmp_path: Path) -> None:
+    call = {"role": "assistant", "tool_calls": [{"name": "look", "arguments": {}}]}
+    tool = {"role": "tool", "content": "18"}
+    row: Row = {"prompt": [user("Hot?")], "chosen": [call, tool, assistant("18.")]}
+    [found] = read(tmp_path, [row | {"rejected": [assistant("No idea.")]}])
+    assert isinstance(found.outcome, UnusableError)
+    assert found.outcome.reason == "prompts_differ"
+    [found] = read(tmp_path, [row | {"rejected": [call, tool, assistant("19.")]}])
+    assert isinstance(found.outcome, Preference)
+    assert [turn.role for turn in found.outcome.prompt] == ["user", "assistant", "tool"]

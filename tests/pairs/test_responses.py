@@ -71,7 +71,7 @@ def test_what_gives_no_rated_pair_has_a_reason(tmp_path: Path) -> None:
         rated("One?", "Alone.", 1, 1, 1, 1, 1),
         rated("Two?", "Unrated.", 1, 1, None, 1, 1),
         rated("Two?", "Rated.", 1, 1, 1, 1, 1),
-        rated("Three?", "Odd.", 1, 1, "4", 1, 1),
+        rated("Three?", "Odd.", 1, 1, "N/A", 1, 1),
         rated("Three?", None, 1, 1, 1, 1, 1),
         "broken_text",
     ]

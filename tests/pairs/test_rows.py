@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from reward.harness.errors import InputError
+from reward.pairs import lines as lines_module
 from reward.pairs import rows
 from reward.pairs.rows import Row, Tolerance, read_rows
 
@@ -79,7 +80,7 @@ GOOD = b'{"a": 1}\n'
     [
         ("a.jsonl", GOOD + b'{"a": \n' + GOOD, r"Line 2 of a\.jsonl is not a JSON object"),
         ("a.jsonl", GOOD + GOOD + b"[1]\n", r"Line 3 of a\.jsonl is not a JSON object"),
-        ("a.jsonl", b"[" * 100_000, r"Line 1 of a\.jsonl is not a JSON object"),
+        ("a.jsonl", b"[" * 100_000, r"a\.jsonl is no JSON after its item 0 \(maximum rec"),
         ("a.jsonl", b'{"a": ' + b"1" * 5000 + b"}", r"Line 1 of a\.jsonl is not a JSON object"),
         ("a.jsonl", GOOD + '{"a": "é"}'.encode("latin-1"), r"Line 2 of a\.jsonl is not UTF-8"),
         ("a.jsonl", '{"a": 1}\n'.encode("utf-16"), r"Line 1 of a\.jsonl is not UTF-8"),
@@ -87,7 +88,7 @@ GOOD = b'{"a": 1}\n'
         ("a.jsonl.gz", GOOD, r"a\.jsonl\.gz cannot be read after line 0"),
         ("a.parquet", b"PAR1 and no more", r"a\.parquet is not a whole Parquet file"),
         ("a.parquet", b"", r"a\.parquet is not a whole Parquet file"),
-        ("a.csv", b"a,b\n", r"a\.csv is not of a kind that is read here \(\.jsonl, "),
+        ("a.txt", b"a,b\n", r"a\.txt is not of a kind that is read here \(\.jsonl, "),
     ],
 )
 def test_what_cannot_be_read_ends_in_one_sentence(
@@ -139,7 +140,7 @@ def test_the_tolerance_is_for_all_files_together(tmp_path: Path) -> None:
 def test_a_line_may_be_as_long_as_is_read_and_no_longer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: bytes
 ) -> None:
-    monkeypatch.setattr(rows, "LINE_BYTES", 100)
+    monkeypatch.setattr(lines_module, "LINE_BYTES", 100)
     path = tmp_path / "a.jsonl"
     longest = b'{"a": "' + b"x" * 90 + b'"}\n'
     assert len(longest) == 100
@@ -189,7 +190,7 @@ def test_a_line_of_gigabytes_in_a_small_file_does_not_fill_the_memory(tmp_path: 
     )
     read_as, growth = done.stdout.splitlines()
     assert read_as == "[{'a': 1}, 'unreadable', {'a': 1}]"
-    assert int(growth) < 4 * rows.LINE_BYTES < length
+    assert int(growth) < 4 * lines_module.LINE_BYTES < length
 
 
 def test_an_answer_of_ten_megabytes_is_read(tmp_path: Path) -> None:

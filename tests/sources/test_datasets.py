@@ -61,23 +61,76 @@ def test_splits_are_found_by_name(
 CARD = {
     "configs": [
         {"config_name": "a", "data_files": [{"split": "train", "path": "a/*"}]},
-        {"config_name": "b", "data_files": {"train": ["./b/1.jsonl", "b/2.jsonl"]}},
-        "nonsense",
-        {"config_name": "outside", "data_files": "/etc/*"},
+        {"config_name": "b", "data_files": ["./b/1.jsonl", "b/2.jsonl"]},
+        {"config_name": "gone", "data_files": "c/*"},
     ]
 }
 FILES = ["a/1.jsonl", "b/1.jsonl", "b/2.jsonl", "b/3.jsonl"]
 
 
 def test_the_cards_configurations_say_which_files_are_which(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert files(monkeypatch, FILES, CARD, config="a") == ["a/1.jsonl"]
     assert files(monkeypatch, FILES, CARD, config="b", split="train") == FILES[1:3]
-    with pytest.raises(InputError, match=r"several configs \(there are: a, b, outside\)"):
+    assert capsys.readouterr().err.splitlines() == [
+        "someone/pairs: configuration a, split train, 1 file: a/1.jsonl",
+        "someone/pairs: configuration b, split train, 2 files: b/1.jsonl, b/2.jsonl",
+    ]
+    with pytest.raises(InputError, match=r"several configs \(there are: a, b, gone\)"):
         files(monkeypatch, FILES, CARD)
-    with pytest.raises(InputError, match="has no files of a kind"):
-        files(monkeypatch, FILES, CARD, config="outside")
+    with pytest.raises(InputError, match=r"read here for its configuration gone \(\.jsonl, "):
+        files(monkeypatch, FILES, CARD, config="gone")
+
+
+def test_files_of_several_folders_are_not_read_together_without_a_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["en/a.jsonl", "zh/a.jsonl"]
+    assert files(monkeypatch, names, {}) == names
+    line = "split train, 2 files: en/a.jsonl, zh/a.jsonl (of 2 folders; `data_dir` names one)"
+    assert capsys.readouterr().err == f"someone/pairs: {line}\n"
+    assert files(monkeypatch, [*names, "zh/\n\x1b[2J.csv"], {}) == names
+    left_out = r"; not read, as most are of another kind: 1 file: zh/\n\x1b[2J.csv"
+    assert capsys.readouterr().err == f"someone/pairs: {line}{left_out}\n"
+    with pytest.raises(InputError, match=r"has a file \\ud800\.csv that no machine can have"):
+        files(monkeypatch, ["\ud800.csv"], {})
+    assert files(monkeypatch, names[:1], {}) == names[:1]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_folder_is_read_as_a_repository_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("b.parquet", "a.parquet", "more/train.parquet", ".git/c.parquet", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    folder = str(tmp_path)
+
+    def read(**entry: Any) -> dict[str, Path]:
+        return open_dataset(Dataset(source=folder, **entry)).files
+
+    assert read() == {"more/train.parquet": tmp_path / "more/train.parquet"}
+    assert [*read(data_files="*")] == ["a.parquet", "b.parquet"]
+    assert "split train, 2 files: a.parquet, b.parquet\n" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"has no split test \(there are: train\)"):
+        read(split="test")
+    with pytest.raises(InputError, match=r"revision=main is for hub repositories, and .* a folder"):
+        read(revision="main")
+    readme = "---\nconfigs:\n- config_name: one\n  data_files: a.*\n---\n"
+    (tmp_path / "README.md").write_text(readme)
+    assert open_dataset(Dataset(source=folder)).config == "one"
+    assert [*read()] == ["a.parquet"]
+    (tmp_path / "README.md").write_text("---\nconfigs: [\n---\n")
+    with pytest.raises(InputError, match=r"The metadata at the top of .*README\.md cannot be read"):
+        read()
+
+
+@pytest.mark.parametrize("key", ["config", "split", "data_dir", "data_files"])
+def test_a_file_has_no_parts_to_choose(tmp_path: Path, key: str) -> None:
+    (tmp_path / "a.csv").touch()
+    with pytest.raises(InputError, match=f"{key}=x is for hub repositories and folders, and .* is"):
+        open_dataset(Dataset.model_validate({"source": f"{tmp_path}/a.csv", key: "x"}))
 
 
 def test_a_pattern_stands_for_its_files_in_order(

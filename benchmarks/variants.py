@@ -211,7 +211,7 @@ class Bench:
             intermediate_size=4 * self.options.width,
             num_attention_heads=max(1, self.options.width // 64),
             pad_token_id=self.padding,
-            attn_implementation="flash_attention_2",
+            attn_implementation="flash_attention_2",  # type: ignore[call-arg]
         )
 
     def _trl_defaults(self) -> RewardTrainer:
@@ -226,7 +226,7 @@ class Bench:
         the columns that TRL had before version 1.
         """
         # It needs CUDA, and is no dependency of this project.
-        from flash_pref import shared_prefix  # type: ignore[import-not-found]
+        from flash_pref import shared_prefix
 
         class Flash(RewardTrainer):
             def training_step(self, model: Any, inputs: Any, items: Any = None) -> Any:

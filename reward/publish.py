@@ -54,8 +54,10 @@ def publish(folder: Path, model: Path, card: Path) -> None:
     with replacing(folder) as partial:
         # File by file: what DVC has linked from its cache is read-only there.
         partial.mkdir()
-        for file in model.iterdir():
-            shutil.copyfile(file, partial / file.name)
+        for file in model.rglob("*"):
+            if file.is_file():
+                (partial / file.relative_to(model)).parent.mkdir(exist_ok=True)
+                shutil.copyfile(file, partial / file.relative_to(model))
         shutil.copyfile(card, partial / "README.md")
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from reward.harness.errors import InputError
 from reward.harness.files import replacing, write_json
 from reward.harness.params import Params, pick
 from reward.pairs.intake import Download, Intake, write_pairs
@@ -15,7 +16,8 @@ from reward.pairs.tally import Tally
 from reward.sources.backbones import Backbone, fetch_backbone
 from reward.sources.catalogue import DatasetEntry
 from reward.tokens.control_tokens import ControlTokens
-from reward.tokens.encoder import Encoder
+from reward.tokens.encoder import Encoder, NoEmbeddingError
+from reward.tokens.rendering import RefusedError
 
 
 class DownloadParams(Params):
@@ -39,20 +41,41 @@ def download(params: DownloadParams, raw: Path, backbone: Path) -> None:
     """
     dataset_entry = pick(params.datasets, "dataset", params.dataset)
     backbone_entry = pick(params.backbones, "backbone", params.backbone)
+    quality, source = params.download.quality, backbone_entry.source
     with replacing(raw) as pairs_folder, replacing(backbone) as backbone_folder:
-        # First, as a dataset that cannot be had is told before a backbone's weights are fetched.
+        # What can be told without a backbone's weights, which may be large, is told before them.
         tolerance = Tolerance(params.download.unreadable_rows)
         parts = dataset_entry.parts(params.dataset)
         intakes = [Intake(name, entry, tolerance) for name, entry in parts.items()]
         backbone_folder.mkdir()
-        weights = fetch_backbone(backbone_entry, backbone_folder)
+
+        def read_pairs() -> None:
+            check_tokens(backbone_folder, source)
+            encoder = Encoder(backbone_folder, source)
+            holds_control = None if quality.control_tokens == "ignore" else ControlTokens(encoder)
+            pairs_folder.mkdir()
+            write_raw(quality, holds_control, intakes, pairs_folder)
+
+        weights = fetch_backbone(backbone_entry, backbone_folder, read_pairs)
         names = ", ".join(weights) or "none; they will be initialised from its config"
-        print(f"{backbone_entry.source}: weights {names}", file=sys.stderr)
-        holds_control = None
-        if params.download.quality.control_tokens != "ignore":
-            holds_control = ControlTokens(Encoder(backbone_folder, backbone_entry.source))
-        pairs_folder.mkdir()
-        write_raw(params.download.quality, holds_control, intakes, pairs_folder)
+        print(f"{source}: weights {names}", file=sys.stderr)
+
+
+def check_tokens(backbone: Path, source: str) -> None:
+    """Raise InputError where what the chat template writes around turns has no embedding.
+
+    So it is where tokens were added to a tokenizer, and the embeddings were not resized to it.
+    """
+    try:
+        Encoder(backbone, source).encode([[{"role": "user", "content": "?"}]], [["!"]])
+    except NoEmbeddingError as error:
+        raise InputError(
+            f"The backbone {source} has fewer embeddings than its tokenizer has tokens, of which "
+            f"its chat template writes some: resize the embeddings (transformers' "
+            f"resize_token_embeddings) and save it again, or choose another. {error}"
+        ) from None
+    except RefusedError:
+        return  # a template may refuse this conversation and take others
 
 
 def write_raw(
@@ -65,7 +88,7 @@ def write_raw(
     """
     write_pairs(quality, holds_control, intakes, folder / "pairs.parquet")
     for intake in intakes:
-        print(f"{intake.entry.source}: {intake.tally}", file=sys.stderr)
+        intake.print_tally()
     write_json(folder / "source.json", provenance(intakes))
 
 

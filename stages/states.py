@@ -120,7 +120,7 @@ def _depths(
     sets: dict[str, Comparisons],
 ) -> dict[str, Any]:
     """What the JSON file holds: what a head alone would get after each of the depths tried."""
-    prompts = _prompts(tables["train"])
+    prompts = _prompts(tables["train"], sets["train"])
     if not tried or len(set(prompts)) < settings.folds:
         return {"depths": []}
     pairs, sides = sets["train"].among(range(len(sets["train"].groups)))
@@ -136,14 +136,18 @@ def _depths(
     return {"folds": settings.folds, "depths": found}
 
 
-def _prompts(table: pa.Table) -> list[bytes]:
+def _prompts(table: pa.Table, compared: Comparisons) -> list[bytes]:
     """For each pair a name of its prompt: its tokens, or where these were cut what both sides
     begin with.
     """
-    columns = (Token.CHOSEN_IDS, Token.PROMPT_TOKENS, Token.PREFIX_LENGTH)
-    rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
-    starts = (ids[: min(prompt, prefix)] for ids, prompt, prefix in rows)
-    return [blake2b(str(start).encode(), digest_size=16).digest() for start in starts]
+    lengths = zip(table[Token.PROMPT_TOKENS], table[Token.PREFIX_LENGTH], strict=True)
+    return [
+        blake2b(
+            compared.groups[group].sequences[chosen][: min(prompt.as_py(), prefix.as_py())].data,
+            digest_size=16,
+        ).digest()
+        for (group, chosen, _), (prompt, prefix) in zip(compared.pairs, lengths, strict=True)
+    ]
 
 
 if __name__ == "__main__":

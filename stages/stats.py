@@ -11,9 +11,9 @@ from pydantic import Field
 from reward.harness.files import read_json, write_json
 from reward.harness.params import Params
 from reward.harness.results import write_metrics, write_plot
-from reward.harness.tables import read_batches, read_schema
+from reward.harness.tables import read_batches, read_notes, read_schema
 from reward.tokens.lengths import Counts, LengthCounts, measure_tokens
-from reward.tokens.records import TokenSettings
+from reward.tokens.records import LeftOut, TokenSettings
 
 SIDES = ("train", "validation")
 BATCH_ROWS = 4096
@@ -56,10 +56,16 @@ def stats(
             counts.add(side, batch, max_length)
     source = read_json(raw / "source.json")
     near = read_json(splits / "near_duplicates.json")
-    split = sum(read_schema(splits / f"{side}.parquet")[1] for side in SIDES)
+    left = LeftOut.total(
+        LeftOut.of(
+            read_notes(tokens / f"{side}.parquet"),
+            read_schema(splits / f"{side}.parquet")[1] - kept,
+        )
+        for side, kept in counts.pairs.items()
+    )
     figures = {
-        "pairs": count_pairs(source, near["dropped"], split, counts.pairs),
-        "kept_with": source["kept_with"],
+        "pairs": count_pairs(source, near["dropped"], left.dropped(), counts.pairs),
+        "kept_with": source["kept_with"] | left.kept_with,
         "near_duplicates": near,
         "tokens": measure_tokens(counts.lengths, counts.kept, max_length),
         "share_truncated": counts.truncated / counts.total,
@@ -90,15 +96,15 @@ def headline(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def count_pairs(
-    source: dict[str, Any], near_duplicates: int, split: int, pairs: dict[str, int]
+    source: dict[str, Any], near_duplicates: int, later: dict[str, int], pairs: dict[str, int]
 ) -> dict[str, Any]:
     """Pairs that were read, pairs left on each side, and what became of the rest, by reason.
 
     source: the record that download leaves in source.json; near_duplicates: pairs that split
-    dropped; split: pairs that it wrote.
+    dropped; later: those that tokenize left out, by reason.
     """
-    later = {"near_duplicate": near_duplicates, "same_tokens": split - sum(pairs.values())}
-    dropped = source["dropped"] | {reason: count for reason, count in later.items() if count}
+    near = {"near_duplicate": near_duplicates} if near_duplicates else {}
+    dropped = source["dropped"] | near | later
     return {"total": source["candidates"], "kept": sum(pairs.values()), **pairs, "dropped": dropped}
 
 

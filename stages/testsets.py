@@ -2,7 +2,6 @@
 
 from reward.harness.stage import run
 
-import sys
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,8 +17,8 @@ from reward.pairs.preference import prompt_keys
 from reward.pairs.rows import Tolerance
 from reward.sources.catalogue import Dataset
 from reward.tokens.control_tokens import ControlTokens
-from reward.tokens.encoder import Encoder, check_length
-from reward.tokens.records import TokenSettings
+from reward.tokens.limits import check_length
+from reward.tokens.records import LeftOut
 from reward.tokens.tokenization import MaxLength, Tokenize, write_tokens
 
 Name = Annotated[str, Field(pattern="^[a-z0-9_-]+$")]  # of a metric and of a file
@@ -47,23 +46,29 @@ def testsets(
     Raises InputError where a file is not in `sources`, cannot be read or has no valid pair; then
     nothing is written.
     """
-    settings = TokenSettings(params.max_length, params.tokenize.prompt_floor)
     records = {}
     with replacing(testsets) as folder:
         folder.mkdir()
         if params.testsets:
             check_length(params.max_length, backbone)
-            encoder = Encoder(backbone)
+            encoder = params.tokenize.encoder(backbone)
             holds_control = ControlTokens(encoder)
         for name, entry in params.testsets.items():
             _check_place(name, entry, sources)
-            intake = Intake(name, entry, Tolerance(params.download.unreadable_rows))
+        # All are opened before the first is read to its end, which may take a while.
+        intakes = [
+            Intake(name, entry, Tolerance(params.download.unreadable_rows))
+            for name, entry in params.testsets.items()
+        ]
+        for intake in intakes:
+            name = intake.name
             with TemporaryDirectory() as scratch:
                 pairs = Path(scratch) / f"{name}.parquet"
                 write_pairs(params.download.quality, holds_control, [intake], pairs)
-                same = write_tokens(pairs, encoder, settings, folder / f"{name}.parquet")
-                records[name] = _record(intake, same, pairs, splits / "train.parquet")
-            print(f"{name}: {intake.tally}", file=sys.stderr)
+                target = folder / f"{name}.parquet"
+                left = write_tokens(pairs, encoder, params.tokenize, params.max_length, target)
+                records[name] = _record(intake, left, pairs, splits / "train.parquet")
+            intake.print_tally()
         write_json(folder / "records.json", records)
 
 
@@ -76,12 +81,12 @@ def _check_place(name: str, entry: Dataset, sources: Path) -> None:
         )
 
 
-def _record(intake: Intake, same_tokens: int, pairs: Path, training: Path) -> dict[str, Any]:
-    """What records.json says of one test set."""
+def _record(intake: Intake, left: LeftOut, pairs: Path, training: Path) -> dict[str, Any]:
+    """What records.json says of one test set; left: what tokenising left out of it."""
     counts = intake.tally.counts()
-    if same_tokens:
-        counts["pairs"] -= same_tokens
-        counts["dropped"] |= {"same_tokens": same_tokens}
+    counts["pairs"] -= sum(left.dropped().values())
+    counts["dropped"] |= left.dropped()
+    counts["kept_with"] |= left.kept_with
     return {
         **intake.origin(),
         **counts,

@@ -8,8 +8,7 @@ from pathlib import Path
 from reward.harness.engine import workers
 from reward.harness.files import replacing
 from reward.harness.params import Params
-from reward.tokens.encoder import Encoder, check_length
-from reward.tokens.records import TokenSettings
+from reward.tokens.limits import check_length
 from reward.tokens.tokenization import MaxLength, Tokenize, write_tokens
 
 
@@ -23,21 +22,22 @@ class TokenizeParams(Params):
 def tokenize(params: TokenizeParams, splits: Path, backbone: Path, tokens: Path) -> None:
     """Write train.parquet and validation.parquet, in the order of `splits`, to `tokens`.
 
-    The columns are those of reward.tokens.records; the metadata has max_length and prompt_floor.
+    The columns are those of reward.tokens.records; the metadata has max_length and prompt_floor,
+    the chat template where turns are merged (reward.tokens.merging), and what was left out.
     The environment variable REWARD_RAY (local, auto or HOST:PORT) has Ray's workers tokenise, one
     for each CPU of the cluster; the bytes that are written are the same.
 
-    Raises InputError where max_length exceeds the backbone's positions or its chat template refuses
-    a conversation; then nothing is written.
+    Raises InputError where max_length exceeds the backbone's positions, and where its chat template
+    refuses a conversation and `refused` says to stop there; then nothing is written.
     """
     check_length(params.max_length, backbone)
-    encoder = Encoder(backbone)
-    settings = TokenSettings(params.max_length, params.tokenize.prompt_floor)
+    encoder = params.tokenize.encoder(backbone)
     with workers(os.environ.get("REWARD_RAY")) as in_order, replacing(tokens) as folder:
         folder.mkdir()
         for side in ("train", "validation"):
             pairs = splits / f"{side}.parquet"
-            write_tokens(pairs, encoder, settings, folder / f"{side}.parquet", in_order)
+            records = folder / f"{side}.parquet"
+            write_tokens(pairs, encoder, params.tokenize, params.max_length, records, in_order)
 
 
 if __name__ == "__main__":

@@ -18,15 +18,15 @@ from transformers import logging as transformers_logging
 from reward.harness.files import check_output, replacing
 from reward.harness.params import Params, Seed, pick
 from reward.harness.results import write_metrics
-from reward.harness.tables import read_table
+from reward.harness.tables import read_notes, read_table
 from reward.scoring.border import Border
 from reward.scoring.comparisons import NONE, read_comparisons, read_rating_gaps
 from reward.scoring.devices import best_device, precision
 from reward.scoring.layers import compute_again_in_backward
 from reward.scoring.processes import Seconds, joined_processes
 from reward.scoring.states import Store
-from reward.sources.backbones import Backbone
-from reward.tokens.records import Token, TokenSettings
+from reward.sources.backbones import Backbone, base_model
+from reward.tokens.records import CHAT_TEMPLATE, Token, TokenSettings
 from reward.training.base_trainer import fsdp_settings
 from reward.training.checkpoints import (
     checkpoint_folder,
@@ -122,9 +122,12 @@ def _train(
     records = Dataset(table.select([Token.CHOSEN_IDS, Token.REJECTED_IDS]))
     seed = params.seed if settings.seed is None else settings.seed
     steps = Steps(training.sizes.tolist(), settings.batch_pairs, settings.epochs, seed)
+    adapter_of = base_model(backbone) if entry.lora and entry.lora.save_adapter else None
     dtype = precision(device).frozen if entry.lora else precision(device).trained
     network = build_network(backbone, seed, dtype, entry.layers)
-    tokenizer, border, lora = open_tokenizer(backbone), None, entry.lora
+    template = read_notes(tokens / "train.parquet").get(CHAT_TEMPLATE)
+    tokenizer = open_tokenizer(backbone, template)
+    border, lora = None, entry.lora
     if entry.trained_layers != "all":
         border = Border(network, entry.trained_layers)
         border.freeze()
@@ -162,7 +165,7 @@ def _train(
     trainer.run(_start(state, checkpoints))
     budget, summary = trainer.gradient.budget, trainer.summary()
     with replacing(model) if state.is_main_process else nullcontext(model) as folder:
-        save_trained(trainer, tokenizer, folder)
+        save_trained(trainer, tokenizer, folder, adapter_of)
         del trainer, network  # and the optimiser's states: the saved model takes their place
         clear_device_cache(garbage_collection=True)
         if state.is_main_process:

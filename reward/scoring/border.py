@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from reward.harness.errors import InputError
-from reward.scoring.head import head_name
+from reward.scoring.head import head_names
 from reward.scoring.internals import layers_of
 
 
@@ -58,8 +58,8 @@ class Border:
         """
         frozen = {id(weight) for layer in self.below for weight in layer.parameters()}
         if self.trained == 0:
-            head = self.network.get_submodule(head_name(self.network))
-            kept = {id(weight) for weight in head.parameters()}
+            head = [self.network.get_submodule(name) for name in head_names(self.network)]
+            kept = {id(weight) for layer in head for weight in layer.parameters()}
             frozen |= {id(weight) for weight in self.network.parameters()} - kept
         else:
             ids = torch.zeros(1, 2, dtype=torch.long, device=self.network.device)
@@ -103,7 +103,7 @@ class Border:
                 return output
             hidden = inputs[0] if inputs else options["hidden_states"]
             if layer is self.last:
-                hidden = self.given.to(hidden.dtype)
+                hidden, self.given = self.given.to(hidden.dtype), None
             form = self._forms[id(layer)]
             return (hidden, *[None] * (form - 1)) if form else hidden
 

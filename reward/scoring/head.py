@@ -1,4 +1,6 @@
-"""The head: the layer beside a network's backbone that turns hidden states into rewards."""
+"""The head: the layers after a network's backbone that turn hidden states into rewards."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,37 +20,58 @@ class Head:
     """
 
     def __init__(self, network: PreTrainedModel):
-        layer = network.get_submodule(head_name(network))
-        compute_in_float32(layer)
-        layer.register_forward_hook(self._keep)
+        layers = [network.get_submodule(name) for name in head_names(network)]
+        layers[0].register_forward_pre_hook(self._enter)
+        for layer in layers:
+            compute_in_float32(layer)
+            layer.register_forward_hook(self._keep)
         self.forget()
 
-    def _keep(self, _layer: nn.Module, inputs: tuple[Tensor], rewards: Tensor) -> None:
-        (self.inputs,), self.rewards = inputs, rewards
+    def _enter(self, _layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self.inputs = inputs[0]
+
+    def _keep(self, _layer: nn.Module, _inputs: Any, output: Any) -> None:
+        # The last layer to be called is the one that gives the rewards.
+        if isinstance(output, Tensor):
+            self.rewards = output
 
     def forget(self) -> None:
         """Let go of the last rewards, and with them of the graph that led to them."""
         self.inputs = self.rewards = torch.empty(0)
 
 
-def head_name(network: PreTrainedModel) -> str:
-    """The name of the head, which a sequence-classification model has beside its backbone.
+def head_names(network: PreTrainedModel) -> list[str]:
+    """The names of the layers that stand between a network's last hidden states and its rewards.
 
-    It is `score` in decoders, `classifier` in BERT.
+    They are those beside the backbone, and the pooler that some encoders have in it: `score` in
+    decoders, `bert.pooler` and `classifier` in BERT, `pooler` and `classifier` in DeBERTa,
+    `pre_classifier` and `classifier` in DistilBERT.
 
-    Raises InputError where there is not exactly one such layer.
+    Raises InputError where the network has no such part or is not divided so.
     """
-    names = [
-        name
-        for name, child in network.named_children()
-        if name != network.base_model_prefix and any(True for _ in child.parameters())
-    ]
-    if len(names) != 1:
+    prefix = network.base_model_prefix
+    parts = {
+        name: part
+        for name, part in network.named_children()
+        if any(True for _ in part.parameters())
+    }
+    beside = [name for name in parts if name != prefix]
+    if prefix not in parts or not beside:
         raise InputError(
-            f"{type(network).__name__} has {len(names)} layers beside its backbone "
-            f"({', '.join(names)}), and a reward model has one: choose another backbone."
+            f"{type(network).__name__} has no layer beside its backbone ({', '.join(parts)}), and "
+            f"a reward model has one: choose another backbone."
         )
-    return names[0]
+    poolers = [
+        f"{prefix}.{name}"
+        for name, part in parts[prefix].named_children()
+        if name == "pooler" and any(True for _ in part.parameters())
+    ]
+    return poolers + beside
+
+
+def in_head(network: PreTrainedModel, weight: str) -> bool:
+    """Whether a weight of this name is one of the head's."""
+    return any(weight.startswith(f"{name}.") for name in head_names(network))
 
 
 def compute_in_float32(head: nn.Module) -> None:

@@ -51,6 +51,9 @@ class Scorer:
     def __init__(self, network: PreTrainedModel):
         self.network = network
         self.shared = False
+        # Whether each answer goes through the network by itself: transformers takes no two rows
+        # without a padding token.
+        self.alone = self.pad_token_id is None
         self._plain_attention = attention_of(network)
         self._narrowed: list[RemovableHandle] = []
         self._most = sys.maxsize  # tokens at once, where memory has once run out
@@ -68,28 +71,46 @@ class Scorer:
         Both forward passes are run on the shortest, the median and the longest of `groups`, each
         answer alone and all in one row.
         Encoders, recurrent layers and networks that do not take their attention from transformers'
-        interface keep padded rows, and one logged sentence says so.
+        interface keep padded rows, and one logged sentence says so; where padding changes the
+        rewards, each answer goes through the network alone.
         """
-        if not takes_attention(self.network):
-            log.warning(
-                "%s: no replaceable attention; rows are padded.", type(self.network).__name__
-            )
-            return False
         few = [Group.of(groups[i].sequences[:2]) for i in _few(groups)]
         alone = [Group((sequence,), 0) for group in few for sequence in group.sequences]
         own = np.concatenate(self.score(alone, 1, None))
+        reason = self._not_shared(few, own)
+        if not reason:
+            return True
+        if self.shared:
+            self._switch(False)
+        log.warning("%s: no shared prefixes, %s.", type(self.network).__name__, reason)
+        lengths = [len(one.sequences[0]) for one in alone]
+        ends = [int(np.argmin(lengths)), int(np.argmax(lengths))]
+        padded = np.concatenate(self.score([alone[i] for i in ends], sys.maxsize, None))
+        if self._other(own[ends], padded):
+            self.alone = True
+            log.warning(
+                "%s: padding changes its rewards; each answer is computed alone.",
+                type(self.network).__name__,
+            )
+        return False
+
+    def _not_shared(self, few: Sequence[Group], own: np.ndarray) -> str:
+        """Try shared prefixes; returns why they cannot be, nothing where they are on from now.
+
+        own: the network's own rewards of these groups' answers.
+        """
+        if not takes_attention(self.network):
+            return "it has no replaceable attention"
         if self.head.rewards.dim() != 3:
-            return self._padded("it rewards whole rows")
+            return "it rewards whole rows"
         if not takes_positions(self.network):
-            return self._padded("its forward pass is of another form (it takes no position_ids)")
+            return "its forward pass is of another form (it takes no position_ids)"
         self._switch(True)
         try:
             shared = np.concatenate(self.score(few, self.cost(few), None))
         except OtherFormError as error:
-            return self._padded(f"its forward pass is of another form ({error})")
-        if wrong := self._other(own, shared):
-            return self._padded(wrong)
-        return True
+            return f"its forward pass is of another form ({error})"
+        return self._other(own, shared)
 
     def take_states(self, border: Border, groups: Sequence[Group], stored: Sequence[Group]) -> bool:
         """Put stored states in at a border from now on, if that gives this network's own rewards.
@@ -119,11 +140,6 @@ class Scorer:
         if difference <= TOLERANCE[dtype]:
             return ""
         return f"rewards would change by {difference:.1e} of the largest"
-
-    def _padded(self, reason: str) -> bool:
-        self._switch(False)
-        log.warning("%s: no shared prefixes, %s.", type(self.network).__name__, reason)
-        return False
 
     def _switch(self, shared: bool) -> None:
         self.shared = shared
@@ -169,7 +185,7 @@ class Scorer:
                 model(input_ids=layout.input_ids, position_ids=layout.position_ids, use_cache=False)
             return self.head.rewards[0, layout.ends, 0]
         sequences = [sequence for group in groups for sequence in group.sequences]
-        if self.pad_token_id is None and len(sequences) > 1:  # transformers takes no two such rows
+        if self.alone and len(sequences) > 1:
             return torch.cat([self(model, [one]) for group in groups for one in _alone(group)])
         lengths = [len(sequence) for sequence in sequences]
         rows = np.full((len(sequences), max(lengths)), self.pad_token_id or 0, dtype=np.int64)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
+from accelerate.utils.memory import should_reduce_batch_size
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from torch import Tensor
@@ -146,7 +147,8 @@ class Writer:
         if file is not None:
             file.flush()
             self.hashes[name] = sha256(self.folder / f"{name}.npy")
-        return np.concatenate([features[i] for i in sorted(features)], axis=1)
+        in_order = [features[i] for i in sorted(features)]
+        return np.concatenate(in_order, axis=1) if in_order else np.empty((0, 0, 0), np.float32)
 
     def settings(self) -> States:
         """What settings.json says after all sets are written."""
@@ -172,28 +174,45 @@ class Writer:
     def _compute(self, groups: Sequence[Group]) -> list[tuple[Tensor, Tensor]]:
         """For each group the states that are stored, (rows, width), and what the head would work
         on after each depth, (depths, answers, width).
+
+        Raises InputError where they do not fit into memory.
         """
-        if self.scorer.shared or self.scorer.pad_token_id is not None:
-            states, features = self._pass(groups)
-        else:  # transformers takes no two such rows
-            answers = [one for group in groups for one in group.sequences]
-            alone = [self._pass([Group((one,), 0)]) for one in answers]
-            states = torch.cat([one for one, _ in alone])
-            features = torch.cat([one for _, one in alone], dim=1)
-        pad = self.scorer.pad_token_id
-        rows = [_as_stored(one, self.scorer.shared, self.kept, pad).shared_tokens for one in groups]
+        scorer, pad = self.scorer, self.scorer.pad_token_id
+        try:
+            if len(groups) == 1 and scorer.cost(groups) > self.budget:
+                states, features = self._in_pieces(groups[0])
+            else:
+                states, features = self._pass(groups)
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+            raise InputError(
+                f"{scorer.cost(groups)} tokens at once do not fit into memory: lower "
+                f"states.micro_batch_tokens or max_length."
+            ) from None
+        rows = [_as_stored(one, scorer.shared, self.kept, pad).shared_tokens for one in groups]
         answers_of = [len(group.sequences) for group in groups]
         return list(zip(states.split(rows), features.split(answers_of, dim=1), strict=True))
 
+    def _in_pieces(self, group: Group) -> tuple[Tensor, Tensor]:
+        """The same of a group that exceeds the budget, in passes that compute its prefix each."""
+        passes = [self._pass([piece]) for piece in self.scorer.whole_passes(group, self.budget)]
+        known = group.prefix if self.scorer.shared and self.kept == "all" else 0
+        further = [(states[known:], features) for states, features in passes[1:]]
+        return _joined([passes[0], *further])
+
     def _pass(self, groups: Sequence[Group]) -> tuple[Tensor, Tensor]:
         scorer, border = self.scorer, self.border
+        answers = sum(len(group.sequences) for group in groups)
+        if not scorer.shared and scorer.alone and answers > 1:
+            alone = [self._pass([Group((one,), 0)]) for group in groups for one in group.sequences]
+            return _joined(alone)
         layers = [border.layers[depth - 1] for depth in self.depths if depth < len(border.below)]
         with border.stopping([*layers, border.last]) as found, suppress(StoppedError):
             scorer(scorer.network, groups)
         longest = found[-1].shape[1]
         stored = found[-1].flatten(0, 1)[self._rows(groups, longest)]
-        answers = sum(len(group.sequences) for group in groups)
-        features = [stored.new_empty(0, answers, 0)]
+        features = [torch.empty(0, answers, 0)]
         for states in found if self.depths else ():
             border.given = states
             scorer(scorer.network, groups)
@@ -201,7 +220,6 @@ class Writer:
             if inputs.dim() == 3:  # the head works on each token
                 inputs = inputs.flatten(0, 1)[self._rows(groups, longest)]
             features.append(inputs.float()[None])
-        border.given = None
         return stored, torch.cat(features[1:] or features)
 
     def _rows(self, groups: Sequence[Group], longest: int) -> Tensor:
@@ -228,6 +246,11 @@ class Writer:
                 own += len(one) - group.prefix
             start += group.shared_tokens
         return torch.tensor([i for part in found for i in part], device=self.scorer.network.device)
+
+
+def _joined(passes: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """States and features of several passes, one after another."""
+    return torch.cat([one for one, _ in passes]), torch.cat([one for _, one in passes], dim=1)
 
 
 def _to_numpy(states: Tensor, features: Tensor) -> tuple[np.ndarray, np.ndarray]:

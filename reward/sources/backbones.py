@@ -2,46 +2,36 @@
 
 data/backbone holds config.json, the tokenizer with its chat template and source.json, and a local
 backbone's weights. A hub backbone's weights stay in the hub's cache, named here by commit and hash.
+Of an adapter, data/backbone/adapter has the files, and all else is that of its base model.
 """
 
 import json
 import shutil
-import tempfile
-from collections.abc import Callable, Collection
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from reward.harness.errors import InputError, first_line
-from reward.harness.files import sha256, write_json
+from reward.harness.errors import InputError
+from reward.harness.files import write_json
 from reward.harness.params import Params
-from reward.sources import hub
-from reward.sources.places import is_path
-from reward.sources.usable import check_config, check_tokenizer
+from reward.sources import adapters, hub
+from reward.sources.model_files import (
+    CONFIG,
+    WEIGHTS,
+    Place,
+    fetch_weights,
+    has_tokenizer,
+    hub_place,
+    local_place,
+    place_of,
+    write_tokenizer,
+)
+from reward.sources.usable import check_config, check_tokenizer, head_note
 
-TOKENIZER = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-)
-# What a tokenizer without tokenizer.json is converted from: a vocabulary and what may go with it.
-VOCABULARY = (
-    "vocab.json",
-    "vocab.txt",
-    "tokenizer.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-)
-BESIDE_VOCABULARY = ("merges.txt", "added_tokens.json")
-# In the order of preference: safetensors hold tensors only, a .bin is a pickle.
-WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
+ADAPTER = "adapter"  # the folder in data/backbone of one that is to be merged
 
 
 class Lora(Params):
@@ -52,6 +42,8 @@ class Lora(Params):
     """Updates are scaled by alpha / rank."""
     targets: Literal["all-linear"] | list[str]
     """The layers that get an adapter, by the end of their names."""
+    save_adapter: bool = False
+    """Whether data/model/adapter gets the adapter alone as well, in peft's form."""
 
 
 class Backbone(Params):
@@ -65,6 +57,8 @@ class Backbone(Params):
     """Peak learning rate of a run on this backbone."""
     lora: Lora | None = None
     """None trains every weight."""
+    base: str | None = None
+    """Of an adapter as source: its base model, where it is not the one that the adapter names."""
     layers: Literal["all"] | PositiveInt = "all"
     """How many of its layers there are in the reward model, from the first."""
     trained_layers: Literal["all"] | NonNegativeInt = "all"
@@ -72,30 +66,117 @@ class Backbone(Params):
     get no adapters."""
 
 
-def fetch_backbone(entry: Backbone, folder: Path) -> list[str]:
+def fetch_backbone(
+    entry: Backbone, folder: Path, before_weights: Callable[[], None] = lambda: None
+) -> list[str]:
     """Fill `folder` (data/backbone) from a catalogue entry; returns the names of its weight files.
+
+    before_weights: is called when config and tokenizer are in the folder; what it raises InputError
+    for is told before any weights are fetched.
 
     Raises InputError where the source does not exist, lacks a config or a usable tokenizer, or is
     of a kind of which no reward model is made. Weights, which may be large, are fetched last.
     """
-    local = is_path(entry.source)
-    commit, there, fetch = _local(entry) if local else _hub(entry)
-    files = _config_and_tokenizer(entry.source, there, fetch, folder)
-    weights = _weights(entry.source, there, fetch)
-    if local:
+    place = base = place_of(entry.source, entry.revision)
+    adapter: dict[str, hub.Fetched] = {}
+    if adapters.is_adapter(place.there, WEIGHTS):
+        adapter, base = _adapter(entry, place, folder / ADAPTER)
+    elif entry.base is not None:
+        raise InputError(
+            f"base={entry.base} is for adapters, and {entry.source} is none (it has no "
+            f"{adapters.SETTINGS}, or a model's weights as well): remove `base` from its entry."
+        )
+    config = _config(base, folder)
+    # An adapter may have a tokenizer beside it, whose chat template it was trained with.
+    owner = place if has_tokenizer(place.there) else base
+    tokenizer = write_tokenizer(owner, config, folder)
+    check_tokenizer(owner.source, folder)
+    before_weights()
+    weights = fetch_weights(base)
+    if base.commit is None:
         for file in weights.values():
             shutil.copy(file.path, folder)
-    write_json(
-        folder / "source.json",
-        {
-            "source": entry.source,
-            "revision": entry.revision,
-            "commit": commit,
-            "files": {name: file.sha256 for name, file in sorted((files | weights).items())},
-            "weights": sorted(weights),
-        },
-    )
+    if adapter:
+        if not weights:
+            raise InputError(
+                f"{base.source}, the base model of the adapter {entry.source}, has no weights: "
+                f"name one that has as `base` of its entry in params.yaml."
+            )
+        own = tokenizer if owner is place else {}
+        named = base.record({CONFIG: config} | weights, weights)
+        record = place.record(adapter | own, adapter.keys() & {*adapters.WEIGHTS}) | {"base": named}
+    else:
+        record = base.record({CONFIG: config} | tokenizer | weights, weights)
+        if weights and (note := head_note(entry.source, config.path)):
+            print(note, file=sys.stderr)
+    write_json(folder / "source.json", record)
     return sorted(weights)
+
+
+def _config(place: Place, folder: Path) -> hub.Fetched:
+    if CONFIG not in place.there:
+        raise InputError(
+            f"The backbone {place.source} has no config.json (there are: "
+            f"{', '.join(sorted(place.there)) or 'no files'}): choose a transformers model as "
+            f"its `source`."
+        )
+    config = place.fetch(CONFIG)
+    check_config(place.source, config.path, has_weights=bool({*WEIGHTS} & {*place.there}))
+    shutil.copy(config.path, folder)
+    return config
+
+
+def _adapter(entry: Backbone, place: Place, folder: Path) -> tuple[dict[str, hub.Fetched], Place]:
+    """Fill `folder` with an adapter; returns its files and where its base model is."""
+    settings = place.fetch(adapters.SETTINGS)
+    adapters.read_adapter(settings.path, entry.source)
+    local = place.commit is None
+    if entry.base is not None:
+        base = place_of(entry.base, None)
+    else:
+        name, revision = adapters.base_of(settings.path, entry.source, local=local)
+        base = (
+            local_place(name, None) if local and Path(name).is_dir() else hub_place(name, revision)
+        )
+    if adapters.is_adapter(base.there, WEIGHTS):
+        raise InputError(
+            f"{base.source}, the base model of the adapter {entry.source}, is an adapter as well: "
+            f"merge it first, with peft's merge_and_unload, and name the result as `base`."
+        )
+    weights = [name for name in adapters.WEIGHTS if name in place.there][:1]
+    if not weights:
+        raise InputError(
+            f"The adapter {entry.source} has no {adapters.WEIGHTS[0]} (there are: "
+            f"{', '.join(sorted(place.there))}): fetch it again or choose another backbone."
+        )
+    files = {adapters.SETTINGS: settings} | {name: place.fetch(name) for name in weights}
+    folder.mkdir()
+    for name, file in files.items():
+        shutil.copy(file.path, folder / name)
+    print(f"{entry.source}: an adapter, merged into {base.source}", file=sys.stderr)
+    return files, base
+
+
+def adapter_folder(backbone: Path) -> Path | None:
+    """The adapter in data/backbone that is to be merged into its weights, if there is one."""
+    folder = backbone / ADAPTER
+    return folder if folder.is_dir() else None
+
+
+def base_model(backbone: Path) -> tuple[str, str | None]:
+    """What the model in data/backbone is called, and its commit if it is one of the hub.
+
+    Raises InputError where nobody could load an adapter of it, as the model is nowhere by itself.
+    """
+    source = json.loads((backbone / "source.json").read_text(encoding="utf-8"))
+    if "base" in source or not source["weights"]:
+        what = "an adapter itself" if "base" in source else "drawn by the seed"
+        raise InputError(
+            f"lora.save_adapter saves an adapter of {source['source']}, whose weights are {what}, "
+            f"so that no model is there to put it on: set it to false, or name a whole model with "
+            f"weights as `source`."
+        )
+    return source["source"], source["commit"]
 
 
 def weights_folder(backbone: Path) -> Path | None:
@@ -103,9 +184,11 @@ def weights_folder(backbone: Path) -> Path | None:
 
     None where the backbone has no weights: initialise it from its config. Weights of the hub come
     out of its cache, or again from the hub by the commit and file names that download recorded.
-    Raises InputError where a file is not the one that download saw; it is then gone from the cache.
+    Those of an adapter are its base model's. Raises InputError where a file is not the one that
+    download saw; it is then gone from the cache.
     """
     source = json.loads((backbone / "source.json").read_text(encoding="utf-8"))
+    source = source.get("base", source)
     if not source["weights"]:
         return None
     if source["commit"] is None:
@@ -114,109 +197,3 @@ def weights_folder(backbone: Path) -> Path | None:
         recorded = source["files"][name]
         path = hub.fetch(source["source"], "model", source["commit"], name, recorded).path
     return path.parent
-
-
-Fetch = Callable[[str], hub.Fetched]
-Located = tuple[str | None, Collection[str], Fetch]
-
-
-def _local(entry: Backbone) -> Located:
-    folder = Path(entry.source)
-    if not folder.is_dir():
-        raise InputError(
-            f"The backbone {entry.source} is not a folder on this machine: correct `source` in "
-            f"params.yaml or put the folder there."
-        )
-    if entry.revision is not None:
-        raise InputError(
-            f"revision={entry.revision} is for hub repositories, and {entry.source} is a folder: "
-            f"remove `revision` from its entry in params.yaml."
-        )
-    there = {path.name for path in folder.iterdir() if path.is_file()}
-    return None, there, lambda name: hub.Fetched(folder / name, sha256(folder / name))
-
-
-def _hub(entry: Backbone) -> Located:
-    repository = hub.resolve(entry.source, "model", entry.revision)
-    return repository.commit, repository.files, repository.fetch
-
-
-def _config_and_tokenizer(
-    source: str, there: Collection[str], fetch: Fetch, folder: Path
-) -> dict[str, hub.Fetched]:
-    """Write both to `folder`; returns the files of the source that they were made of."""
-    if "config.json" not in there:
-        raise InputError(
-            f"The backbone {source} has no config.json (there are: "
-            f"{', '.join(sorted(there)) or 'no files'}): choose a transformers model as "
-            f"its `source`."
-        )
-    check_config(source, fetch("config.json").path, has_weights=bool({*WEIGHTS} & {*there}))
-    files = {name: fetch(name) for name in ("config.json", *TOKENIZER) if name in there}
-    shutil.copy(files["config.json"].path, folder)
-    if {"tokenizer.json", "tokenizer_config.json"} <= files.keys():
-        for name in files.keys() & set(TOKENIZER):
-            shutil.copy(files[name].path, folder)
-    else:
-        # Without any of these, transformers would silently make an empty tokenizer.
-        if not {"tokenizer.json", *VOCABULARY} & set(there):
-            raise InputError(
-                f"The backbone {source} has no tokenizer (no tokenizer.json, "
-                f"{', '.join(VOCABULARY)}): choose a backbone with one."
-            )
-        slow = (*VOCABULARY, *BESIDE_VOCABULARY)
-        files |= {name: fetch(name) for name in slow if name in there}
-        _convert_tokenizer(source, files, folder)
-    check_tokenizer(source, folder)
-    return files
-
-
-def _convert_tokenizer(source: str, files: dict[str, hub.Fetched], folder: Path) -> None:
-    from transformers import AutoTokenizer  # takes seconds, and most backbones need no conversion
-
-    with tempfile.TemporaryDirectory() as temporary:
-        for name, file in files.items():
-            shutil.copy(file.path, Path(temporary) / name)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                temporary, trust_remote_code=False, local_files_only=True
-            )
-        except Exception as error:  # whatever foreign files lead to
-            reason = first_line(error)
-            raise InputError(
-                f"The tokenizer of {source} cannot be converted ({reason}): choose a backbone "
-                f"with a tokenizer.json."
-            ) from error
-    if not tokenizer.is_fast:
-        raise InputError(
-            f"The tokenizer of {source} has no fast version: choose a backbone with a "
-            f"tokenizer.json."
-        )
-    tokenizer.save_pretrained(folder)
-
-
-def _weights(source: str, there: Collection[str], fetch: Fetch) -> dict[str, hub.Fetched]:
-    first = next((name for name in WEIGHTS if name in there), None)
-    if first is None:
-        return {}
-    weights = {first: fetch(first)}
-    if first.endswith(".index.json"):
-        shards = _shards(source, first, weights[first].path)
-        if missing := sorted(shards - set(there)):
-            raise InputError(
-                f"The backbone {source} lacks {', '.join(missing)}, which its {first} names: "
-                f"fetch it again or choose another."
-            )
-        weights |= {name: fetch(name) for name in sorted(shards)}
-    return weights
-
-
-def _shards(source: str, index: str, path: Path) -> set[str]:
-    try:
-        index_map = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-        return {str(name) for name in index_map.values()}
-    except (ValueError, KeyError, AttributeError, TypeError):
-        raise InputError(
-            f"{index} of the backbone {source} is not an index of weight files: fetch it again or "
-            f"choose another."
-        ) from None

@@ -8,7 +8,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from reward.harness.errors import InputError, first_line
+from reward.harness.errors import InputError, first_line, printable
 from reward.harness.files import read_foreign_json
 
 
@@ -29,8 +29,7 @@ def check_config(source: str, path: Path, *, has_weights: bool) -> None:
             f"The backbone {source} ({kind}) has an encoder and a decoder, and a reward model is "
             f"one of them: choose a decoder such as GPT-2 or an encoder such as BERT."
         )
-    _check_labels(source, config)
-    if not has_weights:
+    if not has_weights and "auto_map" not in config:
         return  # nothing large will be fetched, and train asks transformers as well
     # This takes seconds.
     from transformers.models.auto.modeling_auto import (
@@ -45,23 +44,23 @@ def check_config(source: str, path: Path, *, has_weights: bool) -> None:
         )
 
 
-def _check_labels(source: str, config: dict[str, Any]) -> None:
-    """A classifier of several labels has a head that was trained for them.
+def head_note(source: str, path: Path) -> str | None:
+    """What becomes of the head of a backbone that is a classifier already; None where it is none.
 
-    Two labels are what transformers has where none are named; in another kind of model they mean
-    nothing, and its head is new.
+    path: its config.json. Two labels are what transformers has where none are named; in another
+    kind of model they mean nothing.
     """
+    config = _object(source, path)
     names, kinds = config.get("id2label"), config.get("architectures")
-    trained = isinstance(kinds, list) and any(
+    if not isinstance(kinds, list) or not any(
         str(name).endswith("ForSequenceClassification") for name in kinds
-    )
+    ):
+        return None
     labels = len(names) if isinstance(names, dict) else config.get("num_labels", 2)
-    if trained and labels != 1:
-        listed = f" ({', '.join(map(str, names.values()))[:80]})" if isinstance(names, dict) else ""
-        raise InputError(
-            f"The backbone {source} is a classifier of {labels} labels{listed}, and a reward model "
-            f"has one: choose the model that it was fine-tuned from."
-        )
+    if labels == 1:
+        return f"{source}: a reward model already; training goes on from it and keeps its head"
+    listed = f" ({', '.join(map(str, names.values()))})" if isinstance(names, dict) else ""
+    return f"{source}: a classifier of {labels} labels{printable(listed[:80])}; it gets a new head"
 
 
 def check_tokenizer(source: str, folder: Path) -> None:

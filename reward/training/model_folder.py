@@ -17,18 +17,21 @@ from transformers import (
 
 from reward.harness.errors import InputError, first_line
 from reward.tokens.encoder import Encoder
+from reward.training.adapters import save_adapter
 from reward.training.base_trainer import BaseTrainer
 
 
-def open_tokenizer(backbone: Path) -> PreTrainedTokenizerBase:
+def open_tokenizer(backbone: Path, chat_template: str | None = None) -> PreTrainedTokenizerBase:
     """A backbone's tokenizer with a padding token and the chat template that tokenize used.
+
+    chat_template: the one that it used in place of the backbone's own, if any.
 
     A padding token without an embedding, as programs add one, is replaced like one that is not
     there: by the end-of-sequence token.
 
     Raises InputError where transformers makes no tokenizer of the folder.
     """
-    encoder = Encoder(backbone)
+    encoder = Encoder(backbone, chat_template=chat_template)
     try:
         tokenizer = AutoTokenizer.from_pretrained(backbone, trust_remote_code=False)
     except Exception as error:  # files of strangers lead to errors of any kind
@@ -42,8 +45,16 @@ def open_tokenizer(backbone: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def save_trained(trainer: BaseTrainer, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def save_trained(
+    trainer: BaseTrainer,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    adapter_of: tuple[str, str | None] | None = None,
+) -> None:
     """Write a standard checkpoint: one model without adapters, and its tokenizer.
+
+    adapter_of: the base model and its commit, where the folder `adapter` in it is to have the
+    adapter alone as well.
 
     To be called in every process. The trainer cannot go on afterwards, as its adapters are merged.
     """
@@ -55,6 +66,8 @@ def save_trained(trainer: BaseTrainer, tokenizer: PreTrainedTokenizerBase, folde
     if not trainer.args.should_save:
         return
     if isinstance(model, PeftModel):
+        if adapter_of:
+            save_adapter(model, *adapter_of, folder / "adapter")
         # float32, in which no update is rounded away, may not fit where 16 bits were trained.
         model = cast(PreTrainedModel, model.cpu().float().merge_and_unload())
     model.save_pretrained(folder)

@@ -19,8 +19,9 @@ from transformers.pytorch_utils import Conv1D
 
 from reward.harness.errors import InputError, first_line
 from reward.scoring.border import Border
-from reward.scoring.head import head_name
-from reward.sources.backbones import Lora, weights_folder
+from reward.scoring.head import head_names, in_head
+from reward.sources.backbones import Lora, adapter_folder, weights_folder
+from reward.training.adapters import merge_adapter
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +34,18 @@ def build_network(
     layers: how many of the backbone's, from the first, are in it.
 
     The head is new unless the backbone has one of a single label, and so are all weights of a
-    backbone that has none; they are drawn by the seed. Weights are read by torch or safetensors
-    alone; no code of a repository runs.
+    backbone that has none; they are drawn by the seed. An adapter is merged into its base model.
+    Weights are read by torch or safetensors alone; no code of a repository runs.
 
     Raises InputError where transformers makes no sequence classifier of it, and where its weights
     are not those of its config.
     """
-    weights = weights_folder(backbone)
+    weights, adapter = weights_folder(backbone), adapter_folder(backbone)
+    if adapter and layers != "all":
+        raise InputError(
+            f"layers={layers} cuts a backbone into which an adapter is still to be merged: set it "
+            f"to all, or merge both with peft's merge_and_unload and name the result as `source`."
+        )
     if weights is None:
         log.warning("%s has no weights: they are drawn by seed %d.", backbone, seed)
     set_seed(seed)
@@ -72,46 +78,66 @@ def build_network(
             f"transformers makes no sequence classifier of the backbone in {backbone} "
             f"({first_line(error) or type(error).__name__}): choose another backbone."
         ) from error
-    _check_weights(network, found, backbone)
+    new = _check_weights(network, found, backbone)
+    if adapter:
+        network, brought = merge_adapter(network, adapter)
+        new -= brought
+    if weights is not None and not new:
+        log.warning(
+            "The backbone in %s is a reward model: training goes on from it and keeps its head "
+            "(%s).",
+            backbone,
+            ", ".join(head_names(network)),
+        )
     return network
 
 
 def _cut(config: PreTrainedConfig, layers: int) -> None:
-    """Let a config be of so many layers. Raises InputError where it has fewer."""
+    """Let a config be of so many layers. Raises InputError where it has fewer or cannot be cut."""
     text = config.get_text_config()
     if layers > text.num_hidden_layers:
         raise InputError(
             f"layers={layers} is more than the {text.num_hidden_layers} that the backbone has: "
             f"lower it in params.yaml, or set it to all."
         )
-    values = text.to_dict()
-    if values.get("layer_types"):
-        text.layer_types = values["layer_types"][:layers]
+    for name, value in text.to_dict().items():
+        # An entry for each layer, as in layer_types.
+        if "layer" in name and isinstance(value, list) and len(value) == text.num_hidden_layers:
+            setattr(text, name, value[:layers])
     text.num_hidden_layers = layers
+    try:
+        type(text).from_dict(text.to_dict())  # as whoever opens the saved model does
+    except Exception as error:  # each config has checks of its own
+        raise InputError(
+            f"layers={layers} cannot cut a {type(text).__name__}, which describes its layers in a "
+            f"form of its own: set it to all, or choose another backbone."
+        ) from error
 
 
-def _check_weights(network: PreTrainedModel, found: dict[str, Any], backbone: Path) -> None:
-    """Raise InputError where transformers would draw weights of the backbone at random.
+def _check_weights(network: PreTrainedModel, found: dict[str, Any], backbone: Path) -> set[str]:
+    """The weights of the head that are drawn by the seed.
 
-    It says so at a level of its log that nobody reads.
+    Raises InputError where transformers would draw weights of the backbone at random: it says so
+    at a level of its log that nobody reads.
     """
+    of_other_labels = set()
     for name, stored, wanted in found.get("mismatched_keys", ()):
+        if in_head(network, name) and tuple(stored)[1:] == tuple(wanted)[1:]:
+            of_other_labels.add(name)
+            log.warning("The backbone in %s has %d labels: %s is new.", backbone, stored[0], name)
+            continue
         raise InputError(
             f"{name} is of shape {tuple(stored)} in the weights of the backbone in {backbone}, and "
             f"of {tuple(wanted)} by its config.json: choose a backbone whose files belong together."
         )
-    missing = [
-        name
-        for name in sorted(found.get("missing_keys", ()))
-        # A pooler stands between an encoder and its head, and is new with the head.
-        if name.startswith(f"{network.base_model_prefix}.") and "pooler" not in name.split(".")
-    ]
+    missing = [name for name in sorted(found.get("missing_keys", ())) if not in_head(network, name)]
     if missing:
         raise InputError(
             f"the weights of the backbone in {backbone} lack {missing[0]} and "
             f"{len(missing) - 1} more that its config.json asks for: choose a backbone whose files "
             f"belong together."
         )
+    return {*found.get("missing_keys", ())} | of_other_labels
 
 
 def lora_config(lora: Lora, network: PreTrainedModel, border: Border | None = None) -> LoraConfig:
@@ -142,7 +168,7 @@ def lora_config(lora: Lora, network: PreTrainedModel, border: Border | None = No
         # GPT-2 keeps its weights the other way round.
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in network.modules()),
         target_modules=targets,
-        modules_to_save=[head_name(network)],
+        modules_to_save=head_names(network),
     )
 
 

@@ -22,6 +22,7 @@ from tests.support.runs import (
     copy,
     curve,
     finish,
+    give_weights,
     kill_all,
     prepare,
     read_params,
@@ -143,6 +144,28 @@ def check_evaluation(folder: Path, alone: Path, monkeypatch: pytest.MonkeyPatch)
     assert found[Score.PAIR_ID] == expected[Score.PAIR_ID]
     for side in (Score.CHOSEN_SCORE, Score.REJECTED_SCORE):
         np.testing.assert_allclose(found[side], expected[side], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trained", [0, 1])
+def test_two_shards_train_the_upper_layers_as_one_process_does(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: int
+) -> None:
+    alone = copy(prepared, tmp_path / "alone")
+    give_weights(alone, trained_layers=trained)
+    finish(alone, stage="states")
+    folder = copy(alone, tmp_path / "sharded")
+    finish(alone)
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    errors = finish(folder, *sharding(folder))
+    assert "states are not used" not in errors
+    assert {file.name for file in (folder / "ranks").iterdir()} == {"train-0", "train-1"}
+    check_same(folder, alone)
+    weights = load_file(folder / "data/model/model.safetensors")
+    for name, weight in load_file(folder / "data/backbone/model.safetensors").items():
+        if not trained or name.startswith(("wte", "wpe", "h.0.")):
+            assert torch.equal(weights[f"transformer.{name}"], weight), name
 
 
 @pytest.mark.slow

@@ -22,7 +22,8 @@ from transformers import (
 )
 
 from reward.harness.errors import InputError
-from reward.tokens.encoder import POSITIONS_AFTER_PADDING, Encoder, check_length
+from reward.tokens.encoder import Encoder
+from reward.tokens.limits import POSITIONS_AFTER_PADDING, check_length
 from reward.training.model_folder import open_tokenizer
 from reward.training.network import build_network
 from tests.support.loopback_hub import Repository
@@ -56,12 +57,6 @@ UNUSABLE: dict[str, tuple[str, bytes, str]] = {
         as_json({"model_type": "t5", "is_encoder_decoder": True}),
         "(t5) has an encoder and a decoder",
     ),
-    "two labels": (
-        "config.json",
-        as_json(CONFIG | CLASSIFIER | TWO),
-        "is a classifier of 2 labels (NEGATIVE, POSITIVE), and a reward model has one",
-    ),
-    "two labels unnamed": ("config.json", as_json(CONFIG | CLASSIFIER), "classifier of 2 labels,"),
     "tokenizer's settings": ("tokenizer_config.json", b"\x00", "tokenizer_config.json of the back"),
     "a list of settings": ("tokenizer_config.json", b"[1]", "holds a list in place of an object"),
     "cut tokenizer": ("tokenizer.json", FAST["tokenizer.json"][:-50], "is no tokenizer"),
@@ -98,10 +93,11 @@ raise SystemExit
     [
         CONFIG | TWO | {"architectures": ["GPT2LMHeadModel"]},  # stale, as many a base has it
         CONFIG | {"num_labels": 2},
+        CONFIG | CLASSIFIER | TWO,
         CONFIG | CLASSIFIER | {"id2label": {"0": "LABEL_0"}},  # a reward model
     ],
 )
-def test_labels_that_mean_nothing_are_taken_as_one(
+def test_whatever_labels_a_backbone_has_a_reward_model_has_one(
     place: Workplace, config: dict[str, Any]
 ) -> None:
     (place.folder / "model/config.json").write_bytes(as_json(config))
@@ -208,14 +204,6 @@ def test_weights_of_another_model_are_not_drawn_at_random_in_silence(tmp_path: P
     other = backbone(tmp_path / "bert", BertForMaskedLM(BertConfig(**SMALL_BERT)))
     (other / "model.safetensors").replace(folder / "model.safetensors")
     assert "lack transformer.h.0." in refused(folder)
-
-
-def test_a_trained_head_of_two_labels_is_named_where_no_config_tells(tmp_path: Path) -> None:
-    network = AutoModelForSequenceClassification.from_config(
-        GPT2Config(**SMALL | {"num_labels": 2})
-    )
-    folder = backbone(tmp_path, network)
-    assert "score.weight is of shape (2, 32) in the weights" in refused(folder)
 
 
 def test_an_encoder_without_a_pooler_gets_a_new_one(tmp_path: Path) -> None:

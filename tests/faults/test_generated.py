@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 import stages.testsets as testsets_stage
 from reward.harness.errors import InputError
 from reward.harness.params import Params, load_params
-from reward.pairs.formats import COLUMNS
+from reward.pairs.columns import COLUMNS
 from reward.pairs.preference import SCHEMA, Preference, UnusableError, to_batch
 from reward.pairs.quality import Quality, judge
 from reward.pairs.rows import Tolerance, read_rows
@@ -130,7 +130,17 @@ GOOD: dict[str, dict[str, Any]] = {
         "prompt": "Why?",
         "responses": [{"text": "So.", "score": 3}, {"text": "No.", "score": 1}],
     },
+    "labels": {"prompt": "Why?", "response_1": "So.", "response_2": "No.", "label": "response_1"},
+    "scores": {
+        "prompt": "Why?",
+        "response_1": "So.",
+        "response_2": "No.",
+        "score_1": 3,
+        "score_2": 1,
+    },
+    "ranked-lists": {"prompt": "Why?", "responses": ["So.", "No."]},
     "ratings": {"prompt": "Why?", "response": "So.", "helpfulness": 3},
+    "trees": {"message_id": "a", "parent_id": "b", "role": "assistant", "text": "So.", "rank": 0},
 }
 
 # A first row in which every column that a format may have holds what belongs there.
@@ -138,7 +148,8 @@ FIRST = GOOD | {name: GOOD[name] | {"chosen_share": 0.75} for name in ("pairs", 
 
 
 def columns_of(name: str) -> list[str]:
-    known = {alias for ours, column in COLUMNS[name].items() for alias in (ours, *column.names)}
+    # Of very many names the first ones, or hardly a row would have two that belong together.
+    known = {alias for ours, column in COLUMNS[name].items() for alias in (ours, *column.names[:3])}
     return sorted(known | {"helpfulness"})
 
 
@@ -178,13 +189,14 @@ def test_rows_give_valid_pairs_or_reasons(count: int) -> None:
             outcomes.update(type(one.outcome).__name__ for one in found if one.row > 1)
             assert {candidate.row for candidate in found} <= {*range(1, len(chosen) + 2)}
             for candidate in found:
-                if isinstance(candidate.outcome, str):
-                    check_reason(candidate.outcome)
+                if isinstance(candidate.outcome, UnusableError):
+                    check_reason(candidate.outcome.reason)
                 else:
                     check_pair(candidate.outcome, quality)
-            if kind in ("pairs", "transcripts", "strength"):
-                assert [candidate.row for candidate in found] == [*range(1, len(chosen) + 2)]
-            elif kind == "scored-lists":
+            rows_told = {candidate.row for candidate in found}
+            if kind in ("pairs", "transcripts", "strength", "labels", "scores"):
+                assert rows_told == {*range(1, len(chosen) + 2)}
+            elif kind in ("scored-lists", "ranked-lists"):
                 one_response = set(range(2, len(chosen) + 2)) - {c.row for c in found}
                 for row in one_response:
                     listed = {**chosen[row - 2]}
@@ -200,7 +212,7 @@ def test_rows_give_valid_pairs_or_reasons(count: int) -> None:
         )
     # Neither of them is most of what was seen.
     assert outcomes["sentence"] < count / 4
-    assert min(outcomes["str"], outcomes["Preference"]) > count / 4
+    assert min(outcomes["UnusableError"], outcomes["Preference"]) > count / 4
 
 
 def check_pair(pair: Preference, quality: dict[str, Any]) -> None:
@@ -226,18 +238,22 @@ line = st.one_of(
     anything.map(lambda one: json.dumps(one).encode()),
     st.just(b'{"prompt": "Why?", "chosen": "So.", "rejected": "No."}'),
     st.sampled_from([b"", b" ", b"\xef\xbb\xbf{}", b"[" * 5000, b'{"a": 1e999}', b'{"a": NaN}']),
+    st.sampled_from([b"[", b"]", b",", b"{", b"}", b'"', b"a,b", b'[{"a": 1},', b'"data": [{}]']),
 )
+
+
+FILES = ["rows.jsonl", "rows.json", "rows.csv", "rows.tsv", "rows.arrow", "rows.jsonl.zst"]
 
 
 @cases("lines")
 def test_lines_of_any_bytes_are_rows_or_one_sentence(count: int) -> None:
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "rows.jsonl"
 
-        def check(lines: list[bytes], tolerance: int) -> None:
+        def check(name: str, lines: list[bytes], tolerance: int) -> None:
+            path = Path(folder) / name
             path.write_bytes(b"\n".join(lines))
             try:
-                batches = [*read_rows({"rows.jsonl": path}, Tolerance(tolerance))]
+                batches = [*read_rows({name: path}, Tolerance(tolerance))]
             except InputError as error:
                 check_sentence(error)
                 return
@@ -245,7 +261,13 @@ def test_lines_of_any_bytes_are_rows_or_one_sentence(count: int) -> None:
             assert all(isinstance(row, dict) or row == "unreadable" for row in rows)
             assert rows.count("unreadable") <= tolerance
 
-        generate(count, check, lines=st.lists(line, max_size=5), tolerance=st.integers(0, 5))
+        generate(
+            count,
+            check,
+            name=st.sampled_from(FILES),
+            lines=st.lists(line, max_size=5),
+            tolerance=st.integers(0, 5),
+        )
 
 
 @cases("questions")

@@ -10,6 +10,7 @@ import pytest
 from reward.harness.files import dvc_hash, remove
 from tests.support.clones import copy_of_project
 from tests.support.forks import Ended, Forks
+from tests.support.models import save_weights
 from tests.support.pipeline import PIPELINE, options, written
 from tests.support.runs import environment, finish, read_params, write_params
 
@@ -21,7 +22,9 @@ THINNED = 5  # of many operations of one kind, one in so many
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project in which all stages have run, on few pairs."""
+    """A copy of the project in which all stages have run, on few pairs; half of the backbone's
+    layers stay as they are.
+    """
     folder = copy_of_project(tmp_path_factory.mktemp("place") / "project")
     sample = folder / "data/sources/sample.jsonl"
     lines = sample.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -30,6 +33,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["max_length"] = 48
     params["train"] |= {"epochs": 1, "batch_pairs": 12, "checkpoint_steps": 2}
     params["train"]["normalise_pairs"] = 10
+    save_weights(folder / "data/sources/tiny")
+    params["backbones"]["tiny"]["trained_layers"] = 1
     params["testsets"] = {"mine": {"source": "data/sources/sample.jsonl"}}
     write_params(folder, params)
     for stage in PIPELINE:

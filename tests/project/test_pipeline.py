@@ -26,6 +26,7 @@ from tests.support.clones import (
     ran,
     small_copy,
 )
+from tests.support.models import save_weights
 from tests.support.pipeline import PIPELINE, written
 
 
@@ -135,6 +136,27 @@ def test_learning_rate_reruns_what_follows_train(project: Path) -> None:
     output = dvc(project, "exp", "run", "-S", "train.learning_rate=1e-5")
     assert ran(output) == ["train", "evaluate", "report"]
     dvc(project, "status", "--quiet")
+
+
+@pytest.mark.slow
+def test_what_is_not_trained_is_computed_once_for_all_experiments(project: Path) -> None:
+    weights = project / "data/sources/tiny/model.safetensors"
+    save_weights(weights.parent)
+    output = dvc(project, "exp", "run", "-S", "backbones.tiny.trained_layers=0")
+    assert {"states", "train", "evaluate", "report"} <= {*ran(output)}
+    assert "Which layer" in (project / "metrics/report.html").read_text(encoding="utf-8")
+    states = project / "data/states/train.npy"
+    before = states.read_bytes()
+    values = ("learning_rate=1e-2", "seed=7", "loss=margin", "epochs=1")
+    changes = [word for value in values for word in ("-S", f"train.{value}")]
+    assert ran(dvc(project, "exp", "run", *changes)) == ["train", "evaluate", "report"]
+    assert states.read_bytes() == before
+    # With another border there are other states; back again there is nothing to compute.
+    output = dvc(project, "exp", "run", "-S", "backbones.tiny.trained_layers=1")
+    assert ran(output) == ["states", "train", "evaluate", "report"]
+    assert ran(dvc(project, "exp", "run", "-S", "backbones.tiny.trained_layers=0")) == []
+    assert states.read_bytes() == before
+    weights.unlink()
 
 
 @pytest.mark.slow

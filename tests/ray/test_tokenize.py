@@ -33,7 +33,9 @@ def tokenize(folder: Path, tokens: str, **environment: str) -> subprocess.Comple
 def folder(tmp_path: Path) -> Path:
     """Splits of several row groups; of a hundred pairs one has the same tokens on both sides."""
     (tmp_path / "splits").mkdir()
-    (tmp_path / "params.yaml").write_text("max_length: 48\ntokenize: {prompt_floor: 0.25}\n")
+    (tmp_path / "params.yaml").write_text(
+        "max_length: 48\ntokenize: {prompt_floor: 0.25, refused: stop}\n"
+    )
     for side, count in (("train", 3000), ("validation", 700)):
         pairs = [
             {

@@ -220,12 +220,15 @@ def without_example(text: str) -> str:
 
 def test_published_folder_holds_all_and_opens(tmp_path: Path) -> None:
     model = make_model(tmp_path / "model")
+    (model / "adapter").mkdir()  # where train saves one alone
+    (model / "adapter/adapter_config.json").write_text("{}", encoding="utf-8")
     known = provenance(None)
     known.hashes["data/model"] = dvc_hash(model)
     (tmp_path / "card.md").write_text(text_of(known), encoding="utf-8")
     folder = tmp_path / "published"
     publish(folder, model, tmp_path / "card.md")
     assert {f.name for f in folder.iterdir()} == {f.name for f in model.iterdir()} | {"README.md"}
+    assert (folder / "adapter/adapter_config.json").read_text(encoding="utf-8") == "{}"
     assert metadata(ModelCard.load(folder / "README.md")).model_name == "small-mine-reward"
     judge = pipeline("text-classification", model=str(folder))
     assert isinstance(judge("Hello")[0]["score"], float)

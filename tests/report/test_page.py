@@ -135,6 +135,28 @@ def test_further_test_sets_have_a_table_of_their_own(pairs: Path, html: str) -> 
     assert "Further test sets" not in html
 
 
+def test_depths_have_a_section_where_they_were_tried(pairs: Path, html: str) -> None:
+    found = made_up(60)
+    interval = {"accuracy_low": 0.5, "accuracy_high": 0.9, "pairs": 1234}
+    depths = [
+        {"depth": 4, "accuracy": 0.625} | interval,
+        {"depth": 8, "accuracy": 0.75} | interval,
+    ]
+    page = render(PAGE, found, plots_of(found), pairs, provenance_of(), depths)
+    section = re.search(r'<section aria-labelledby="depths">.*?</section>', page, re.DOTALL)
+    assert section is not None
+    assert ">Which layer</h2>" in section[0]
+    rows = re.findall(
+        r'<th scope="row">(.*?)</th>\s*<td class="figure">(.*?)</td>', section[0], re.DOTALL
+    )
+    assert rows == [
+        ("4 layers", "62.5\N{NO-BREAK SPACE}%"),
+        ("8 layers", "75.0\N{NO-BREAK SPACE}%"),
+    ]
+    assert section[0].count("1\N{NARROW NO-BREAK SPACE}234") == 2
+    assert "Which layer" not in html
+
+
 # What the first screen says
 
 

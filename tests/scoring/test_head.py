@@ -4,25 +4,79 @@ import pytest
 import torch
 from peft import LoraConfig, TaskType, get_peft_model
 from torch import nn
-from transformers import PreTrainedModel, RobertaConfig
+from transformers import PreTrainedModel
 
 from reward.harness.errors import InputError
-from reward.scoring.head import Head, head_name
-from tests.support.networks import BASE, PADDED, SHARED, random_network
+from reward.scoring.head import Head, head_names, in_head
+from tests.support.networks import ENCODERS, SHARED, random_network
 
 IDS = torch.tensor([[5, 6, 7]])
 
 
-def test_head_names() -> None:
-    assert head_name(random_network(SHARED["llama"])) == "score"
-    assert head_name(random_network(PADDED["bert"])) == "classifier"
+# What stands after the last hidden states, as each architecture calls it.
+HEADS = {
+    "albert": ["albert.pooler", "classifier"],
+    "bert": ["bert.pooler", "classifier"],
+    "deberta-v2": ["pooler", "classifier"],
+    "distilbert": ["pre_classifier", "classifier"],
+    "electra": ["classifier"],
+    "eurobert": ["dense", "classifier"],
+    "gpt2": ["score"],
+    "llama": ["score"],
+    "modernbert": ["head", "classifier"],
+    "roberta": ["classifier"],
+    "xlm-roberta": ["classifier"],
+}
+KINDS = SHARED | ENCODERS
 
 
-def test_two_layers_beside_the_backbone_are_refused() -> None:
+@pytest.mark.parametrize("name", HEADS)
+def test_the_head_is_all_after_the_last_hidden_states(name: str) -> None:
+    network = random_network(KINDS[name])
+    assert head_names(network) == HEADS[name]
+    (weight, *_) = network.get_submodule(HEADS[name][0]).state_dict()
+    assert in_head(network, f"{HEADS[name][0]}.{weight}")
+    assert not in_head(network, f"{network.base_model_prefix}.{HEADS[name][-1]}.weight")
+
+
+def test_a_network_without_a_layer_beside_its_backbone_is_refused() -> None:
     network = random_network(SHARED["llama"])
-    network.add_module("another", nn.Linear(2, 2))
-    with pytest.raises(InputError, match=r"has 2 layers beside its backbone \(score, another\)"):
-        head_name(network)
+    del network.score
+    with pytest.raises(InputError, match=r"no layer beside its backbone \(model\), .*: choose"):
+        head_names(network)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_all_of_a_head_works_in_float32_also_under_autocast(name: str) -> None:
+    network = random_network(ENCODERS[name], torch.bfloat16)
+    weights, layers = list(network.state_dict()), head_names(network)
+    given: list[torch.dtype] = []
+    network.get_submodule(layers[0]).register_forward_pre_hook(
+        lambda _, inputs: given.append(inputs[0].dtype)
+    )
+    head = Head(network)
+    assert list(network.state_dict()) == weights
+    for weight, value in network.named_parameters():
+        assert (value.dtype == torch.float32) == in_head(network, weight), weight
+    rewards = [reward_of(network, head)]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rewards.append(reward_of(network, head))
+    assert given[0] == torch.bfloat16
+    for one in rewards:
+        assert one.dtype == torch.float32
+        assert (one != one.bfloat16().float()).any()  # it has digits that bfloat16 has not
+
+
+def test_a_reward_of_deberta_by_hand() -> None:
+    """The first token's hidden state through the pooler, GELU and the classifier, in float32."""
+    network = random_network(ENCODERS["deberta-v2"], torch.bfloat16)
+    with torch.no_grad():
+        hidden = network.base_model(IDS).last_hidden_state[0, 0].float()
+    weights = {name: value.float() for name, value in network.state_dict().items()}
+    pooled = hidden @ weights["pooler.dense.weight"].T + weights["pooler.dense.bias"]
+    pooled = pooled * (1 + torch.erf(pooled / 2**0.5)) / 2
+    expected = pooled @ weights["classifier.weight"].T + weights["classifier.bias"]
+    torch.testing.assert_close(reward_of(network, Head(network))[0], expected)
 
 
 def reward_of(network: PreTrainedModel, head: Head) -> torch.Tensor:
@@ -33,11 +87,10 @@ def reward_of(network: PreTrainedModel, head: Head) -> torch.Tensor:
 @pytest.mark.parametrize("name", ["llama", "roberta"])
 def test_rewards_have_the_digits_of_float32_also_under_autocast(name: str) -> None:
     """The backbone works in bfloat16; its hidden states are given to a head in float32."""
-    config = SHARED["llama"] if name == "llama" else RobertaConfig(**BASE)
-    network = random_network(config, torch.bfloat16)
+    network = random_network(KINDS[name], torch.bfloat16)
     names = list(network.state_dict())
     hidden: list[torch.Tensor] = []
-    layer = network.get_submodule(head_name(network))
+    layer = network.get_submodule(head_names(network)[0])
     layer.register_forward_pre_hook(lambda _, inputs: hidden.append(inputs[0]))
     head = Head(network)
     assert list(network.state_dict()) == names

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tqdm import tqdm
-from transformers import LlamaForSequenceClassification, PreTrainedModel
+from transformers import FNetConfig, LlamaForSequenceClassification, PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaMLP
 
 from reward.harness.errors import InputError
@@ -20,7 +20,15 @@ from reward.scoring import attention
 from reward.scoring.groups import Group
 from reward.scoring.layout import Layout
 from reward.scoring.scorer import Scorer
-from tests.support.networks import PAD, PADDED, SHARED, random_groups, random_network
+from tests.support.networks import (
+    BASE,
+    ENCODERS,
+    PAD,
+    PADDED,
+    SHARED,
+    random_groups,
+    random_network,
+)
 
 GROUPS = random_groups((2,) * 9 + (1, 4))
 ALL = SHARED | PADDED
@@ -261,6 +269,32 @@ def test_a_network_whose_rewards_would_change_keeps_padded_rows(
     assert "no shared prefixes, rewards would change by" in caplog.text
     assert [scorer(scorer.network, [group]).tolist() for group in GROUPS] == expected
     assert not scorer.network.model.layers[-1].mlp._forward_hooks  # nothing is left behind
+
+
+def test_answers_are_computed_alone_where_padding_would_change_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """FNet mixes all tokens of a row, padding too, and takes no mask."""
+    config = {key: value for key, value in BASE.items() if key != "num_attention_heads"}
+    network = random_network(FNetConfig(**config))
+    scorer = Scorer(network)
+    own = [
+        scorer(network, [Group((one,), 0)]).item() for group in GROUPS for one in group.sequences
+    ]
+    padded = scorer(network, GROUPS).tolist()
+    assert max(abs(a - b) for a, b in zip(own, padded, strict=True)) > 0.01
+    assert scorer.share_prefixes(GROUPS) is False
+    assert "padding changes its rewards; each answer is computed alone" in caplog.text
+    assert scorer(network, GROUPS).tolist() == own
+    np.testing.assert_array_equal(
+        np.concatenate(scorer.score(GROUPS, 300, None)), np.array(own, dtype=np.float32)
+    )
+
+
+def test_rows_stay_padded_where_padding_changes_nothing() -> None:
+    scorer = Scorer(random_network(ENCODERS["deberta-v2"]))
+    scorer.share_prefixes(GROUPS)
+    assert not scorer.alone
 
 
 def test_saved_config_keeps_the_networks_own_attention_and_activation(tmp_path: Path) -> None:

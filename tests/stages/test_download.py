@@ -1,9 +1,12 @@
 """stages.download: real processes against files on this machine, whole and broken."""
 
+import json
 from typing import Any
 
 import pytest
+from datasets import Dataset, DatasetDict
 
+from reward.pairs.cures import CURES
 from reward.pairs.preference import SCHEMA
 from tests.support.workplace import FAST, ROWS, Workplace, digest, json_lines, parquet, row
 
@@ -164,6 +167,32 @@ def test_shards_give_the_same_pairs_as_one_file(place: Workplace) -> None:
         "shards/part-1.parquet",
         "shards/part-2.parquet",
     ]
+
+
+def test_a_saved_set_is_read_by_its_split(place: Workplace) -> None:
+    saved = DatasetDict(train=Dataset.from_list(ROWS), test=Dataset.from_list(ROWS[:2]))
+    saved.save_to_disk(place.folder / "saved", num_shards={"train": 2, "test": 1})
+    place.dataset = {"source": "./saved"}
+    assert "several splits (there are: train, test): name one of them as `split`" in place.fail()
+    place.dataset["split"] = "train"
+    place.succeed()
+    assert place.pairs()["chosen"].to_pylist() == [f"Right {number}." for number in range(6)]
+    raw = place.source("raw")["sources"]["mine"]
+    assert [*raw["files"]] == [f"train/data-0000{n}-of-00002.arrow" for n in range(2)]
+    assert raw["split"] == "train"
+
+
+def test_a_row_of_a_wrong_type_is_told_with_its_column_value_and_cure(place: Workplace) -> None:
+    (place.folder / "pairs.jsonl").write_bytes(json_lines([row(0), row(1, chosen=5)]))
+    printed = place.succeed()
+    assert "1 pairs kept; dropped: 1 wrong type in chosen (row 2)\n" in printed
+    assert f"\n  wrong type: row 2 has 5 in chosen; {CURES['wrong_type']}\n" in printed
+
+
+def test_code_of_a_local_backbone_is_told_where_there_are_no_weights(place: Workplace) -> None:
+    config = {"model_type": "chatglm", "auto_map": {"AutoConfig": "configuration_chatglm.Config"}}
+    (place.folder / "model/config.json").write_text(json.dumps(config))
+    assert "of chatglm, the model_type of the backbone ./model, and code that a" in place.fail()
 
 
 def test_repeats_and_contradictions_over_the_whole_dataset(place: Workplace) -> None:

@@ -1,5 +1,6 @@
 """stages.download: real processes against a hub on this machine, whole and broken."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,12 +9,15 @@ import pytest
 from tests.support.loopback_hub import Hub, Repository
 from tests.support.workplace import (
     DATASET,
+    FAST,
     MODEL,
     ROWS,
+    TOKENIZER_CONFIG,
     Workplace,
     digest,
     json_lines,
     parquet,
+    row,
 )
 
 
@@ -78,6 +82,44 @@ configs:
     assert place.source("raw")["rows"] == 1
 
 
+def test_a_language_is_one_folder_of_the_repository(place: Workplace, hub: Hub) -> None:
+    readme = (
+        b"---\nconfigs:\n- {config_name: en, data_dir: en}\n- {config_name: zh, data_dir: zh}\n---"
+    )
+    files = {
+        "README.md": readme + b"\n# Pairs\n",
+        "en/pairs.json": json.dumps(ROWS[:2]).encode(),
+        "zh/pairs.json": json.dumps(ROWS[2:]).encode(),
+    }
+    hub.repositories[f"datasets/{DATASET}"] = Repository(files)
+    place.dataset = {"source": DATASET}
+    assert "has several configs (there are: en, zh): name one of them as `config`" in place.fail()
+    for config, rows in (("en", 2), ("zh", 4)):
+        place.dataset["config"] = config
+        assert f"configuration {config}, split train, 1 file: {config}/pairs." in place.succeed()
+        raw = place.source("raw")["sources"]["mine"]
+        assert (raw["config"], raw["rows"], [*raw["files"]]) == (
+            config,
+            rows,
+            [f"{config}/pairs.json"],
+        )
+
+
+def test_what_can_be_told_without_weights_is_told_before_they_are_fetched(
+    place: Workplace, hub: Hub
+) -> None:
+    place.backbone |= {"source": MODEL}
+    (place.folder / "pairs.jsonl").write_bytes(json_lines([row(0, chosen=" ")]))
+    assert "has no valid pair" in place.fail()
+    assert "config.json" in hub.fetched()
+    (place.folder / "pairs.jsonl").write_bytes(json_lines(ROWS))
+    settings = json.loads(TOKENIZER_CONFIG) | {"chat_template": "{% for %}"}
+    files = {**FAST, "tokenizer_config.json": json.dumps(settings).encode()}
+    hub.repositories[f"models/{MODEL}"] = Repository({**files, "model.safetensors": b"weights"})
+    assert "The chat template in someone/model is not valid (" in place.fail()
+    assert not hub.fetched() & {"model.safetensors", "pytorch_model.bin"}
+
+
 @pytest.mark.parametrize(
     ("dataset", "sentence"),
     [
@@ -95,7 +137,7 @@ def test_what_a_hub_lacks_is_named(
 ) -> None:
     hub.repositories |= {
         "datasets/someone/gated": Repository({}, gated=True),
-        "datasets/someone/empty": Repository({"pairs.csv": b"", "config.json": b"{}"}),
+        "datasets/someone/empty": Repository({"pairs.txt": b"", "config.json": b"{}"}),
         "datasets/someone/outside": Repository({"../../pairs.jsonl": json_lines(ROWS)}),
     }
     place.dataset = dataset

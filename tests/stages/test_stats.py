@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import stages.stats
+from reward.harness.tables import parquet_writer
 from reward.tokens.lengths import measure, quantile
-from reward.tokens.records import TokenSettings
+from reward.tokens.records import LeftOut, TokenSettings
 from stages.stats import Stats, StatsParams, stats
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +89,23 @@ def run(folder: Path, bin_width: int = 16, last_bin: int = 64) -> dict[str, Any]
         folder / "lengths.csv",
     )
     return json.loads((folder / "details.json").read_text())
+
+
+def test_what_tokenize_left_out_is_counted(tmp_path: Path) -> None:
+    write(tmp_path, TRAIN, VALIDATION, split=6, near=1)
+    kept_with = Counter({"answer_text_left_out": 2, "prompt_text_left_out": 1})
+    notes = LeftOut(same_tokens=1, refused=2, kept_with=kept_with).notes()
+    for side, rows in (("train", TRAIN), ("validation", VALIDATION)):
+        schema = TokenSettings(MAX_LENGTH, 0.25).schema()
+        with parquet_writer(tmp_path / f"tokens/{side}.parquet", schema) as sink:
+            sink.write_table(pa.Table.from_pylist(rows, schema))
+            if side == "train":
+                sink.add_key_value_metadata(notes)
+    figures = run(tmp_path)
+    # 6 + 1 pairs were split, 3 + 1 tokenised, 2 refused.
+    dropped = {"near_duplicate": 1, "same_tokens": 1, "refused_by_the_chat_template": 2}
+    assert figures["pairs"]["dropped"] == {"empty": 1, "tie": 2, **dropped}
+    assert figures["kept_with"] == {"bells": 3, **kept_with}
 
 
 def test_figures_by_hand(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from dvc.repo import Repo
+from dvc.repo.reproduce import plan_repro
 from pydantic import ValidationError
 
 import stages.testsets as stage
@@ -145,6 +147,36 @@ def test_a_file_without_a_valid_pair_is_refused(place: Place) -> None:
     with pytest.raises(InputError, match="has no valid pair"):
         place.run(params(testsets={"mine": entry}))
     assert not place.out.exists()
+
+
+def test_all_sets_are_opened_before_one_is_read(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any) -> None:
+        raise AssertionError("a set is read although the next one has no format")
+
+    monkeypatch.setattr(stage, "write_pairs", never)
+    good, bad = place.write([pair(1)], "good.jsonl"), place.write([{"a": "b"}], "bad.jsonl")
+    with pytest.raises(InputError, match=r"bad\.jsonl is of no known format"):
+        place.run(params(testsets={"good": good, "bad": bad}))
+
+
+def test_a_set_may_be_a_folder(place: Place) -> None:
+    (place.sources / "mine").mkdir()
+    place.write([pair(1)], "mine/test-1.jsonl")
+    place.write([pair(2), pair(3)], "mine/test-2.jsonl")
+    record = place.run(params(testsets={"mine": {"source": str(place.sources / "mine")}}))["mine"]
+    assert (record["pairs"], record["split"]) == (3, "test")
+    assert [*record["files"]] == ["test-1.jsonl", "test-2.jsonl"]
+
+
+@pytest.mark.parametrize("target", [None, "evaluate", "report"])
+def test_dvc_checks_the_sets_before_it_trains(target: str | None) -> None:
+    """In the order that DVC makes of dvc.yaml, where a set that cannot be read ends the run."""
+    with Repo(str(PROJECT)) as repo:
+        wanted = None if target is None else repo.stage.collect(target)
+        order = [stage.name for stage in plan_repro(repo.index.graph, wanted)]
+    assert order.index("testsets") < order.index("train") < order.index("evaluate")
 
 
 @pytest.mark.parametrize("name", ["", "a.b", "a/b", "../a", "Ä"])

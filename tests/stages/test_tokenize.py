@@ -2,9 +2,12 @@
 
 import json
 import os
+import pickle
 import random
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,10 +21,14 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from reward.harness.errors import InputError
 from reward.harness.params import load_params
+from reward.harness.tables import read_notes
 from reward.pairs.preference import SCHEMA
 from reward.tokens import tokenization
-from reward.tokens.records import TOKENS
-from reward.tokens.tokenization import Tokenize
+from reward.tokens.encoder import Encoder
+from reward.tokens.records import TOKENS, LeftOut, TokenSettings
+from reward.tokens.rendering import RefusedError
+from reward.tokens.tokenization import Encoding, Tokenize
+from reward.training.model_folder import open_tokenizer
 from stages.tokenize import TokenizeParams, tokenize
 
 ROOT = Path(__file__).parents[2]
@@ -69,20 +76,22 @@ def write_splits(
     return folder
 
 
-def params(max_length: int, prompt_floor: float = 0.5) -> TokenizeParams:
+def params(max_length: int, prompt_floor: float = 0.5, refused: Any = "stop") -> TokenizeParams:
     """Not validated: what is shorter than params.yaml may have it can be followed by hand."""
     return TokenizeParams.model_construct(
-        max_length=max_length, tokenize=Tokenize(prompt_floor=prompt_floor)
+        max_length=max_length, tokenize=Tokenize(prompt_floor=prompt_floor, refused=refused)
     )
 
 
 @pytest.mark.parametrize("max_length", [-1, 0, 2, 15, True])
 def test_a_length_without_room_for_words_is_refused(tmp_path: Path, max_length: int) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(f"max_length: {str(max_length).lower()}\ntokenize: {{prompt_floor: 0.25}}\n")
+    path.write_text(
+        f"max_length: {str(max_length).lower()}\ntokenize: {{prompt_floor: 0.25, refused: stop}}\n"
+    )
     with pytest.raises(InputError, match=rf"^max_length={max_length} in .* is not valid: "):
         load_params(TokenizeParams, path)
-    path.write_text("max_length: 16\ntokenize: {prompt_floor: 0.25}\n")
+    path.write_text("max_length: 16\ntokenize: {prompt_floor: 0.25, refused: stop}\n")
     assert load_params(TokenizeParams, path).max_length == 16
 
 
@@ -338,7 +347,9 @@ def test_worker_count_does_not_change_the_bytes(backbone: Path, tmp_path: Path) 
         texts = [" ".join(draw.choices("abcdefgh", k=draw.randint(1, 30))) for _ in range(3)]
         rows.append(preference(number, texts[0], texts[1] + " y", texts[2] + " z"))
     splits = write_splits(tmp_path / "splits", rows, rows[:100])
-    (tmp_path / "params.yaml").write_text("max_length: 24\ntokenize: {prompt_floor: 0.25}\n")
+    (tmp_path / "params.yaml").write_text(
+        "max_length: 24\ntokenize: {prompt_floor: 0.25, refused: stop}\n"
+    )
     written = []
     for workers in ("1", "3"):
         tokens = tmp_path / f"tokens-{workers}"
@@ -354,3 +365,90 @@ def test_worker_count_does_not_change_the_bytes(backbone: Path, tmp_path: Path) 
     assert written[0] == written[1]
     table = pq.read_table(tmp_path / "tokens-3/train.parquet")
     assert table["pair_id"].to_pylist() == [row["pair_id"] for row in rows]
+
+
+# Takes no system turn, and drops whatever an answer has up to "h".
+CHOOSY = (
+    "{% for message in messages %}"
+    "{% if message.role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    "{% set text = message.content %}"
+    "{% if message.role == 'assistant' %}{% set text = text.split('h')[-1] %}{% endif %}"
+    "{{ text }} {{ eos_token }}{% endfor %}"
+)
+
+
+def choosy(backbone: Path, folder: Path) -> Path:
+    shutil.copytree(backbone, folder)
+    (folder / "chat_template.jinja").write_text(CHOOSY)
+    return folder
+
+
+def with_system(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"prompt": [{"role": "system", "content": "z"}, *row["prompt"]]}
+
+
+def test_a_refused_pair_is_named_in_a_sentence(backbone: Path, tmp_path: Path) -> None:
+    bad = with_system(preference(7, "a \x1b\n b" + " c" * 99, "d", "e"))
+    splits = write_splits(tmp_path / "splits", [preference(0, "a", "b", "c"), bad])
+    with pytest.raises(RefusedError) as caught:
+        tokenize(params(8), splits, choosy(backbone, tmp_path / "model"), tmp_path / "tokens")
+    said = str(caught.value)
+    assert "refuses a conversation with the roles system, user (no system), for one: the" in said
+    assert f'the pair {7:032x} of made, whose last turn begins "a \\x1b b c c' in said
+    assert "set tokenize.refused to merge" in said
+    assert len(said) < 600
+    assert not (tmp_path / "tokens").exists()
+
+
+def test_refused_pairs_are_dropped_and_counted(
+    backbone: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = [preference(number, "a", "b", f"c {number}") for number in range(4)]
+    rows[1:3] = map(with_system, rows[1:3])
+    splits, tokens = write_splits(tmp_path / "splits", rows), tmp_path / "tokens"
+    tokenize(params(8, refused="drop"), splits, choosy(backbone, tmp_path / "model"), tokens)
+    kept = pq.read_table(tokens / "train.parquet")["pair_id"].to_pylist()
+    assert kept == [f"{0:032x}", f"{3:032x}"]
+    left = LeftOut.of(read_notes(tokens / "train.parquet"), missing=2)
+    assert left.dropped() == {"refused_by_the_chat_template": 2}
+    assert f"2 pairs left out: The chat template in {tmp_path}/model ref" in capfd.readouterr().err
+    splits = write_splits(tmp_path / "splits", rows[1:3])
+    with pytest.raises(InputError, match="refuses every pair of"):
+        tokenize(params(8, refused="drop"), splits, tmp_path / "model", tmp_path / "none")
+
+
+def test_refused_turns_are_merged_and_the_template_goes_with_the_tokens(
+    backbone: Path, tmp_path: Path
+) -> None:
+    splits = write_splits(tmp_path / "splits", [with_system(preference(0, "a b", "c", "d"))])
+    folder, tokens = choosy(backbone, tmp_path / "model"), tmp_path / "tokens"
+    tokenize(params(8, refused="merge"), splits, folder, tokens)
+    (record,) = pq.read_table(tokens / "train.parquet").to_pylist()
+    assert record["chosen_ids"] == [25, 0, 1, END, 2, END]
+    template = read_notes(tokens / "train.parquet")["chat_template"]
+    messages = [{"role": "system", "content": "z"}, {"role": "user", "content": "a b"}]
+    tokenizer = open_tokenizer(folder, template)
+    assert tokenizer.apply_chat_template(messages, tokenize=False) == "z\n\na b <end>"
+    copied = Encoding(TokenSettings(8, 0.5), Encoder(folder, chat_template=template))
+    (batch,) = pq.read_table(splits / "train.parquet").to_batches()
+    again = pickle.loads(pickle.dumps(copied))(batch)  # noqa: S301  as Ray does
+    assert again.records["chosen_ids"].to_pylist() == [record["chosen_ids"]]
+
+
+def test_text_of_answers_that_the_template_drops_is_counted(
+    backbone: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        preference(0, "a", "b", "c"),
+        preference(1, "a", "d e h b", "c"),
+        preference(2, "a", "e h b", "f h b"),  # differs in what is dropped alone
+        preference(3, "a", "b", "g h c"),
+    ]
+    splits, tokens = write_splits(tmp_path / "splits", rows), tmp_path / "tokens"
+    tokenize(params(8), splits, choosy(backbone, tmp_path / "model"), tokens)
+    left = LeftOut.of(read_notes(tokens / "train.parquet"), missing=1)
+    assert left == LeftOut(1, 0, Counter({"answer_text_left_out": 2}))
+    said = capfd.readouterr().err
+    assert "of 2 pairs the chat template leaves out or changes text of the answers" in said
+    tokenize(params(8), splits, backbone, tmp_path / "plain")
+    assert not {"counts", "chat_template"} & read_notes(tmp_path / "plain/train.parquet").keys()

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from reward.pairs.formats import Reader
-from reward.pairs.preference import Preference
-from reward.pairs.readers import Candidate
+from reward.pairs.preference import Preference, UnusableError
+from reward.pairs.reading import Candidate
 from reward.pairs.rows import Row
 from reward.sources.catalogue import Dataset
 
@@ -32,4 +32,6 @@ def pairs(candidates: list[Candidate]) -> list[Preference]:
 
 
 def reasons(candidates: list[Candidate]) -> Counter[str]:
-    return Counter(found.outcome for found in candidates if isinstance(found.outcome, str))
+    return Counter(
+        found.outcome.reason for found in candidates if isinstance(found.outcome, UnusableError)
+    )

@@ -1,9 +1,10 @@
-"""A small reward model in a folder, as train leaves it, without training it."""
+"""A small reward model in a folder, as train leaves it, without training it; and a backbone."""
 
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
 from reward.scoring.settings import RewardSettings, write_settings
 from reward.training.model_folder import open_tokenizer, save_tokenizer
@@ -24,3 +25,14 @@ def make_model(folder: Path, backbone: Path = TINY) -> Path:
     save_tokenizer(open_tokenizer(backbone), folder)
     write_settings(folder, SETTINGS)
     return folder
+
+
+def save_weights(backbone: Path) -> None:
+    """Give a backbone folder weights, as somebody else has trained them: without a head."""
+    torch.manual_seed(0)
+    network = AutoModel.from_config(AutoConfig.from_pretrained(backbone))
+    for weight in network.parameters():
+        if weight.dim() > 1:
+            torch.nn.init.normal_(weight, std=0.1)
+    weights = {name: weight.contiguous() for name, weight in network.state_dict().items()}
+    save_file(weights, backbone / "model.safetensors", metadata={"format": "pt"})

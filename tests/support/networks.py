@@ -6,8 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import (
+    AlbertConfig,
     AutoModelForSequenceClassification,
     BertConfig,
+    DebertaV2Config,
+    DistilBertConfig,
+    ElectraConfig,
+    EuroBertConfig,
     Gemma2Config,
     Gemma3TextConfig,
     GemmaConfig,
@@ -16,11 +21,14 @@ from transformers import (
     GPTNeoXConfig,
     LlamaConfig,
     MistralConfig,
+    ModernBertConfig,
     OPTConfig,
     PreTrainedConfig,
     PreTrainedModel,
     Qwen2Config,
     Qwen3Config,
+    RobertaConfig,
+    XLMRobertaConfig,
 )
 
 from reward.scoring.groups import Group
@@ -83,6 +91,33 @@ PADDED: dict[str, PreTrainedConfig] = {
         num_labels=1,
         attention_types=[[["global", "local"], 1]],
         window_size=8,
+    ),
+}
+# Encoders, most of which have more than one layer between their last hidden states and a reward.
+ENCODERS: dict[str, PreTrainedConfig] = {
+    "albert": AlbertConfig(**BASE, embedding_size=16),
+    "bert": BertConfig(**BASE),
+    # DeBERTa-v3's attention.
+    "deberta-v2": DebertaV2Config(  # type: ignore[call-arg]
+        **BASE,
+        relative_attention=True,
+        position_buckets=8,
+        norm_rel_ebd="layer_norm",
+        share_att_key=True,
+        pos_att_type=["p2c", "c2p"],
+        position_biased_input=False,
+        type_vocab_size=0,
+    ),
+    "distilbert": DistilBertConfig(  # type: ignore[call-arg]
+        vocab_size=VOCABULARY, dim=32, n_layers=2, n_heads=4, hidden_dim=64, num_labels=1
+    ),
+    "electra": ElectraConfig(**BASE, embedding_size=16),
+    "eurobert": EuroBertConfig(**GROUPED),
+    # Positions are counted from the padding token's id on.
+    "roberta": RobertaConfig(**BASE),
+    "xlm-roberta": XLMRobertaConfig(**BASE),
+    "modernbert": ModernBertConfig(  # type: ignore[call-arg]
+        **BASE, local_attention=8, global_attn_every_n_layers=2
     ),
 }
 

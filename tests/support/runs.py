@@ -20,6 +20,7 @@ from stages.download import DownloadParams, download
 from stages.split import SplitParams, split
 from stages.states import StatesParams, states
 from stages.tokenize import TokenizeParams, tokenize
+from tests.support.models import save_weights
 from tests.support.pipeline import options
 
 PROJECT = Path(__file__).parents[2]
@@ -75,6 +76,18 @@ def _prepare(folder: Path, lines: list[str], entry: dict[str, Any]) -> Path:
     states(given, data / "tokens", data / "backbone", data / "states", data / "depths.json")
     (folder / "metrics").mkdir()
     return folder
+
+
+def give_weights(folder: Path, **entry: Any) -> None:
+    """Let the backbone in a folder be one with weights, and change its entry in params.yaml."""
+    backbone = folder / "data/backbone"
+    save_weights(backbone)
+    source = json.loads((backbone / "source.json").read_text(encoding="utf-8"))
+    source["weights"] = ["model.safetensors"]
+    (backbone / "source.json").write_text(json.dumps(source), encoding="utf-8")
+    params = read_params(folder)
+    params["backbones"]["tiny"] |= entry
+    write_params(folder, params)
 
 
 def read_params(folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from trl import RewardConfig
 
 from benchmarks.pairs import all_compared
+from reward.scoring.border import Border
 from reward.scoring.comparisons import Comparisons
 from reward.scoring.groups import Group
 from reward.scoring.states import Store
@@ -37,6 +38,7 @@ def make_trainer(
     centring_factor: float = 0.0,
     weighting: Weighting = "pairs",
     lora: Lora | None = None,
+    border: Border | None = None,
     store: Store | None = None,
     **arguments: Any,
 ) -> PairTrainer:
@@ -53,7 +55,7 @@ def make_trainer(
     gaps = np.random.default_rng(1).uniform(0.2, 1, count).astype(np.float32)
     return PairTrainer(
         model=network,
-        lora=lora_config(lora, network) if lora else None,
+        lora=lora_config(lora, network, border) if lora else None,
         store=store,
         steps=steps,
         objective=Objective(

@@ -7,26 +7,37 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
 from reward.scoring.scorer import Scorer, open_model
 from reward.sources.backbones import Lora
 from reward.training.model_folder import open_tokenizer, save_tokenizer, save_trained
 from tests.support.models import TINY
-from tests.support.networks import PADDED, SHARED, random_groups, random_network
+from tests.support.networks import ENCODERS, SHARED, random_groups, random_network
 from tests.support.trainers import make_trainer
 
 GROUPS = random_groups((2,) * 8)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "bert"])
+KINDS = {name: SHARED[name] for name in ("gpt2", "llama")} | ENCODERS
+
+
+def own_rewards(network: PreTrainedModel | PeftModel) -> np.ndarray:
+    """What transformers itself gives for each answer alone."""
+    sequences = [one for group in GROUPS for one in group.sequences]
+    with torch.no_grad():
+        return np.array([network(torch.from_numpy(one)[None]).logits.item() for one in sequences])
+
+
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("lora", [None, Lora(rank=4, alpha=8, targets="all-linear")])
 def test_a_trained_model_is_saved_whole_and_without_adapters(
     tmp_path: Path, name: str, lora: Lora | None
 ) -> None:
-    network = random_network((SHARED | PADDED)[name])
+    network = random_network(KINDS[name])
     names = set(network.state_dict())
-    trainer = make_trainer(tmp_path, network, GROUPS, epochs=2, lora=lora, learning_rate=1e-2)
+    trainer = make_trainer(tmp_path, network, GROUPS, epochs=1, lora=lora, learning_rate=1e-2)
     trainer.run(None)
     expected = trainer.scorer.score(GROUPS, 500, None)
     folder = tmp_path / "model"
@@ -41,8 +52,38 @@ def test_a_trained_model_is_saved_whole_and_without_adapters(
     opened = open_model(folder, torch.device("cpu"))
     assert set(opened.state_dict()) == names
     np.testing.assert_allclose(
-        Scorer(opened).score(GROUPS, 500, None), expected, rtol=1e-4, atol=1e-5
+        np.concatenate(Scorer(opened).score(GROUPS, 500, None)),
+        np.concatenate(expected),
+        rtol=1e-4,
+        atol=1e-5,
     )
+    theirs = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    np.testing.assert_allclose(own_rewards(theirs), np.concatenate(expected), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "bert", "deberta-v2", "modernbert"])
+def test_an_adapter_saved_alone_gives_the_same_rewards_on_the_same_base(
+    tmp_path: Path, name: str
+) -> None:
+    network = random_network(KINDS[name])
+    network.save_pretrained(tmp_path / "base")
+    lora = Lora(rank=4, alpha=8, targets="all-linear", save_adapter=True)
+    trainer = make_trainer(tmp_path, network, GROUPS, lora=lora, learning_rate=1e-2)
+    trainer.run(None)
+    folder = tmp_path / "model"
+    save_trained(trainer, open_tokenizer(TINY), folder, ("someone/model", "c0ffee"))
+    merged = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    base = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base")
+    opened = PeftModel.from_pretrained(base, folder / "adapter").eval()
+    np.testing.assert_allclose(own_rewards(opened), own_rewards(merged), rtol=1e-5, atol=1e-5)
+    assert {file.name for file in (folder / "adapter").iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+    settings = json.loads((folder / "adapter/adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == "someone/model"
+    assert settings["revision"] == "c0ffee"
+    assert settings["target_modules"] == sorted(settings["target_modules"])
 
 
 def test_a_backbone_without_a_padding_token_gets_its_last_token_for_it(tmp_path: Path) -> None:

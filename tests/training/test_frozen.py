@@ -136,8 +136,8 @@ def test_where_passes_hold_other_answers_rewards_are_the_same_up_to_rounding(
         for rewards in [np.concatenate(scorer.score(HELD_OUT, 10**6, None))]
     )
     moved = np.abs(expected - first).max()
-    assert moved > 0.05
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * moved)
+    assert moved > 0.01
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3 * moved)
 
 
 def test_adapters_are_in_the_trained_layers_alone_and_the_merged_model_opens(

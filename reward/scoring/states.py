@@ -32,7 +32,6 @@ from reward.scoring.layout import scored_position
 from reward.scoring.scorer import Scorer
 
 Kept = Literal["all", "first", "scored"]
-FORMATS = {torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16: np.int16}
 SETTINGS = "settings.json"
 
 
@@ -45,6 +44,8 @@ class States(Params):
     """Whether a group's prefix was computed once for all its answers."""
     kept: Kept
     """The tokens of an answer that have states: all, or the one that the head works on."""
+    weights: str
+    """The number format of the network's weights."""
     sets: dict[str, str]
     """The SHA-256 of each set's file."""
 
@@ -156,6 +157,7 @@ class Writer:
             trained_layers=self.border.trained,
             shared=self.scorer.shared,
             kept=self.kept,
+            weights=str(self.scorer.network.dtype),
             sets=self.hashes,
         )
 

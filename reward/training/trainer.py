@@ -1,5 +1,6 @@
 """The optimiser's step: TRL's RewardTrainer with an inner loop that pays for no token twice."""
 
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from reward.training.curve import Progress
 from reward.training.gradient import BatchGradient
 from reward.training.objective import Objective
 from reward.training.steps import Steps
+
+log = logging.getLogger(__name__)
 
 CHECKPOINTS = 2  # that are kept: the newest, and the best where there is one
 
@@ -67,7 +70,14 @@ class PairTrainer(BaseTrainer):
         self.scorer = Scorer(model)  # with the adapter, which peft has put into this very object
         with self.autocast():
             self.scorer.share_prefixes(objective.compared.groups)
-            if store:
+            if store and store.states.weights != str(model.dtype):
+                # Adapters let the base be of another format on a GPU.
+                log.warning(
+                    "The stored states are not used, as they are of weights in %s: run dvc repro "
+                    "--force states.",
+                    store.states.weights,
+                )
+            elif store:
                 sets = {"train": objective.compared, "validation": validation}
                 sets = {name: pairs for name, pairs in sets.items() if pairs.groups}
                 found = store.put_into(self.scorer, sets)

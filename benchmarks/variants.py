@@ -40,7 +40,7 @@ from reward.harness.files import write_json
 from reward.harness.params import load_params
 from reward.scoring.border import Border
 from reward.scoring.comparisons import NONE
-from reward.scoring.devices import best_device, device_name, precision
+from reward.scoring.devices import best_device, device_name, keep_freed_memory, precision
 from reward.scoring.scorer import Scorer
 from reward.scoring.states import SETTINGS, Store, Writer, kept_tokens
 from reward.sources.backbones import Lora
@@ -126,6 +126,7 @@ class Bench:
         """Seconds that the states take which come once before all runs of (c) where lower layers
         stay as they are: making what computes them is left out, as making a trainer is.
         """
+        keep_freed_memory()  # as the stage does
         folder = self.scratch / "states"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()

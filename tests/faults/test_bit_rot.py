@@ -107,7 +107,8 @@ def test_a_stage_ends_with_one_sentence(
             *("--metrics", "out", "--details", "out", "--lengths", "out"),
         ],
         "train": [
-            *("--tokens", "data/tokens", "--backbone", "data/backbone", "--model", "out"),
+            *("--tokens", "data/tokens", "--backbone", "data/backbone"),
+            *("--states", "data/states", "--model", "out"),
             *("--metrics", "out", "--curve", "out"),
         ],
     }

@@ -21,7 +21,7 @@ IDS = torch.tensor([[5, 6, 7]])
         ("gemma", 0, {"score."}),
         ("gemma", 1, {"model.layers.1.", "model.norm.", "score."}),
         ("gemma3 with a window", 1, {"model.layers.1.", "model.norm.", "score."}),
-        ("bert", 0, {"classifier."}),
+        ("bert", 0, {"bert.pooler.", "classifier."}),
         ("bert", 1, {"bert.encoder.layer.1.", "bert.pooler.", "classifier."}),
         ("gpt-neo", 1, {"transformer.h.1.", "transformer.ln_f.", "score."}),
     ],

@@ -136,7 +136,7 @@ def test_out_of_memory_less_is_computed_at_once(
     for one, other in zip(scores, reference, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=2e-6)
     limits = [int(tokens) for tokens in re.findall("at most ([0-9]+) tokens", caplog.text)]
-    assert len(limits) > 1
+    assert len(limits) > (name in SHARED)  # padding is tried first, which learns most of it
     assert limits == sorted(limits, reverse=True)
     caplog.clear()
     scorer.score(GROUPS, 10**6, None)

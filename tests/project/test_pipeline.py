@@ -79,7 +79,7 @@ def test_nothing_runs_when_nothing_changed(project: Path) -> None:
 @pytest.mark.slow
 def test_max_length_reruns_what_sees_tokens_and_going_back_runs_nothing(project: Path) -> None:
     output = dvc(project, "exp", "run", "-S", "max_length=128")
-    assert ran(output) == ["tokenize", "testsets", "stats", "train", "evaluate", "report"]
+    assert ran(output) == ["tokenize", "testsets", "stats", "states", "train", "evaluate", "report"]
     differences = json.loads(dvc(project, "metrics", "diff", "--json"))
     assert "accuracy" in differences["metrics/evaluate.json"]
     assert any(key.startswith("tokens.") for key in differences["metrics/stats.json"])

@@ -164,13 +164,13 @@ def test_control_tokens_are_named_or_refused(
     place = "row" if name == "parquet" else "line"
     assert capsys.readouterr().err.splitlines() == [
         f"score: {place} 2: control tokens (scored nevertheless)",
-        f"score: {place} 3: not a transcript",
+        f"score: {place} 3: missing prompt",
         "score: 3 rows, 2 scored",
     ]
     assert status(monkeypatch, folder, *files, "--refuse-control-tokens") == 1
     assert capsys.readouterr().err.splitlines() == [
         f"score: {place} 2: control tokens",
-        f"score: {place} 3: not a transcript",
+        f"score: {place} 3: missing prompt",
         "score: 3 rows, 1 scored",
     ]
     if name == "jsonl":

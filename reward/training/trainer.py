@@ -63,6 +63,12 @@ class PairTrainer(BaseTrainer):
                 "train.evaluate_steps does not go with FSDP, whose processes must all make the "
                 "same passes: set it to 0."
             )
+        if store and store.states.trained_layers == 0 and self.is_fsdp_enabled:
+            # It exchanges the gradients of what is below the head's inputs, and there are none.
+            raise InputError(
+                "trained_layers=0 does not go with FSDP, as a head is too small to be sharded: "
+                "start train by another `launcher`."
+            )
         # Not with FSDP, which keeps gradients elsewhere; on a GPU such sums vary in their order.
         if self.args.device.type == "cpu" and not self.is_fsdp_enabled:
             add_embedding_gradients_in_place(model)

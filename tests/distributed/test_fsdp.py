@@ -93,7 +93,13 @@ def check_same(folder: Path, alone: Path) -> None:
     weights, others = (load_file(one / "data/model/model.safetensors") for one in (folder, alone))
     assert set(weights) == set(others)
     for name, weight in weights.items():
-        torch.testing.assert_close(weight, others[name], rtol=1e-3, atol=2e-4, msg=name)
+        found, expected = weight, others[name]
+        if name.endswith("c_attn.bias"):
+            # Of queries, keys and values; keys' biases have no gradient, and rounding moves them.
+            queries, _, values = weight.chunk(3)
+            found = torch.cat([queries, values])
+            expected = torch.cat([expected.chunk(3)[0], expected.chunk(3)[2]])
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=2e-4, msg=name)
     model, loading = AutoModelForSequenceClassification.from_pretrained(
         folder / "data/model", output_loading_info=True
     )
@@ -147,12 +153,11 @@ def check_evaluation(folder: Path, alone: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trained", [0, 1])
 def test_two_shards_train_the_upper_layers_as_one_process_does(
-    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: int
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = copy(prepared, tmp_path / "alone")
-    give_weights(alone, trained_layers=trained)
+    give_weights(alone, trained_layers=1)
     finish(alone, stage="states")
     folder = copy(alone, tmp_path / "sharded")
     finish(alone)
@@ -164,8 +169,24 @@ def test_two_shards_train_the_upper_layers_as_one_process_does(
     check_same(folder, alone)
     weights = load_file(folder / "data/model/model.safetensors")
     for name, weight in load_file(folder / "data/backbone/model.safetensors").items():
-        if not trained or name.startswith(("wte", "wpe", "h.0.")):
+        if name.startswith(("wte", "wpe", "h.0.")):
             assert torch.equal(weights[f"transformer.{name}"], weight), name
+
+
+@pytest.mark.slow
+def test_a_head_alone_is_not_sharded(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copy(prepared, tmp_path / "head")
+    give_weights(folder, trained_layers=0)
+    finish(folder, stage="states")
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    process = start(folder, *sharding(folder))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "train: trained_layers=0 does not go with FSDP" in errors
+    assert not (folder / "data/model").exists()
 
 
 @pytest.mark.slow

@@ -63,25 +63,31 @@ def states(params: StatesParams, tokens: Path, backbone: Path, states: Path, dep
     for output in (states, depths):
         check_output(output)
     entry = pick(params.backbones, "backbone", params.backbone)
-    if entry.trained_layers == "all":
-        with replacing(states) as folder:
-            folder.mkdir()
-            write_json(folder / SETTINGS, {})
-        write_json(depths, {"depths": []})
-        return
-    if weights_folder(backbone) is None:
-        raise InputError(
-            f"trained_layers={entry.trained_layers} keeps the other layers as they are, and the "
-            f"backbone {params.backbone} has no weights: set it to all, or choose another backbone."
-        )
-    tables = {name: read_table(tokens / f"{name}.parquet") for name in ("train", "validation")}
-    sets = {name: read_comparisons(table) for name, table in tables.items()}
     device = best_device()
     with joined_processes(device, params.process_timeout) as state:
+        if entry.trained_layers == "all":
+            if state.is_main_process:
+                _write_nothing(states, depths)
+            return
+        if weights_folder(backbone) is None:
+            raise InputError(
+                f"trained_layers={entry.trained_layers} keeps the other layers as they are, and "
+                f"the backbone {params.backbone} has no weights: set it to all, or choose another "
+                f"backbone."
+            )
+        tables = {name: read_table(tokens / f"{name}.parquet") for name in ("train", "validation")}
+        sets = {name: read_comparisons(table) for name, table in tables.items()}
         with replacing(states) if state.is_main_process else nullcontext(states) as folder:
             tried, features = _compute(params.states, entry, backbone, device, sets, folder)
         if state.is_main_process:
             write_json(depths, _depths(params.states, tried, features, tables, sets))
+
+
+def _write_nothing(states: Path, depths: Path) -> None:
+    with replacing(states) as folder:
+        folder.mkdir()
+        write_json(folder / SETTINGS, {})
+    write_json(depths, {"depths": []})
 
 
 def _compute(

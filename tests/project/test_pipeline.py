@@ -208,9 +208,10 @@ def test_two_processes_score_every_pair_once_and_alike(project: Path) -> None:
     launcher = f"torchrun --standalone --nproc_per_node 2 {counted}"
     one = pq.read_table(project / "data/scores/validation.parquet").to_pydict()
     output = dvc(project, "exp", "run", "-S", f"launcher='{launcher}'")
-    assert ran(output) == ["train", "evaluate", "report"]
+    assert ran(output) == ["states", "train", "evaluate", "report"]
     ranks = sorted(path.name for path in (project / "logs/ranks").iterdir())
-    assert ranks == ["evaluate-0", "evaluate-1", "train-0", "train-1"]
+    stages = ("evaluate", "states", "train")
+    assert ranks == [f"{stage}-{rank}" for stage in stages for rank in (0, 1)]
     two = pq.read_table(project / "data/scores/validation.parquet").to_pydict()
     assert two["pair_id"] == one["pair_id"]
     for side in ("chosen_score", "rejected_score"):

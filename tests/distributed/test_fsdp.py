@@ -93,13 +93,11 @@ def check_same(folder: Path, alone: Path) -> None:
     weights, others = (load_file(one / "data/model/model.safetensors") for one in (folder, alone))
     assert set(weights) == set(others)
     for name, weight in weights.items():
-        found, expected = weight, others[name]
+        pair = [weight, others[name]]
         if name.endswith("c_attn.bias"):
             # Of queries, keys and values; keys' biases have no gradient, and rounding moves them.
-            queries, _, values = weight.chunk(3)
-            found = torch.cat([queries, values])
-            expected = torch.cat([expected.chunk(3)[0], expected.chunk(3)[2]])
-        torch.testing.assert_close(found, expected, rtol=1e-3, atol=2e-4, msg=name)
+            pair = [torch.cat([one.chunk(3)[0], one.chunk(3)[2]]) for one in pair]
+        torch.testing.assert_close(pair[0], pair[1], rtol=1e-3, atol=2e-4, msg=name)
     model, loading = AutoModelForSequenceClassification.from_pretrained(
         folder / "data/model", output_loading_info=True
     )
@@ -152,13 +150,18 @@ def check_evaluation(folder: Path, alone: Path, monkeypatch: pytest.MonkeyPatch)
         np.testing.assert_allclose(found[side], expected[side], rtol=1e-3, atol=1e-3)
 
 
+def with_states(prepared: Path, folder: Path, trained_layers: int) -> Path:
+    copy(prepared, folder)
+    give_weights(folder, trained_layers=trained_layers)
+    finish(folder, stage="states")
+    return folder
+
+
 @pytest.mark.slow
 def test_two_shards_train_the_upper_layers_as_one_process_does(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = copy(prepared, tmp_path / "alone")
-    give_weights(alone, trained_layers=1)
-    finish(alone, stage="states")
+    alone = with_states(prepared, tmp_path / "alone", trained_layers=1)
     folder = copy(alone, tmp_path / "sharded")
     finish(alone)
     for name, value in SETTINGS.items():
@@ -177,9 +180,7 @@ def test_two_shards_train_the_upper_layers_as_one_process_does(
 def test_a_head_alone_is_not_sharded(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = copy(prepared, tmp_path / "head")
-    give_weights(folder, trained_layers=0)
-    finish(folder, stage="states")
+    folder = with_states(prepared, tmp_path / "head", trained_layers=0)
     for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)
     process = start(folder, *sharding(folder))

@@ -119,6 +119,7 @@ def _train(
     check_gaps(settings.loss, gaps)
     selects = settings.evaluate_steps > 0
     validation = read_comparisons(read_table(tokens / "validation.parquet")) if selects else NONE
+    store = Store.open(states)
     records = Dataset(table.select([Token.CHOSEN_IDS, Token.REJECTED_IDS]))
     seed = params.seed if settings.seed is None else settings.seed
     steps = Steps(training.sizes.tolist(), settings.batch_pairs, settings.epochs, seed)
@@ -126,8 +127,7 @@ def _train(
     dtype = precision(device).frozen if entry.lora else precision(device).trained
     network = build_network(backbone, seed, dtype, entry.layers)
     template = read_notes(tokens / "train.parquet").get(CHAT_TEMPLATE)
-    tokenizer = open_tokenizer(backbone, template)
-    border, lora = None, entry.lora
+    tokenizer, border, lora = open_tokenizer(backbone, template), None, entry.lora
     if entry.trained_layers != "all":
         border = Border(network, entry.trained_layers)
         border.freeze()
@@ -143,7 +143,7 @@ def _train(
             centring_factor=settings.centring,
             weighting=settings.weighting,
         ),
-        store=Store.open(states),
+        store=store,
         budget=settings.micro_batch_tokens.on(device),
         validation=validation,
         curve=curve,
@@ -173,7 +173,7 @@ def _train(
                 folder,
                 TokenSettings.of(table.schema),
                 training,
-                store=Store.open(states),
+                store=store,
                 pairs=settings.normalise_pairs,
                 seed=seed,
                 budget=budget,

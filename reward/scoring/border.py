@@ -34,9 +34,8 @@ class Border:
         self.network, self.trained = network, trained
         self.layers = layers_of(network)
         self.given: Tensor | None = None
-        self._forms: dict[
-            int, int
-        ] = {}  # by layer: of how many parts what it gives is; 0: no tuple
+        # By layer: of how many parts what it gives is; 0 where that is no tuple.
+        self._forms: dict[int, int] = {}
         count = network.config.get_text_config().num_hidden_layers
         if network.config.is_encoder_decoder or len(self.layers) != count:
             raise InputError(

@@ -8,7 +8,7 @@ NumPy does not have, as int16 of the same bits).
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Literal
 
@@ -132,8 +132,8 @@ class Writer:
         # disable=None: no bar where stderr is not a terminal.
         hidden = None if state.is_main_process else True
         with tqdm(total=len(groups), desc=f"states {name}", unit="prompt", disable=hidden) as bar:
-            for turn in range(max(map(len, work))):
-                batch = dict(enumerate(work[state.process_index])).get(turn, [])
+            for turn in zip_longest(*work, fillvalue=()):
+                batch = turn[state.process_index]
                 computed = self._compute([groups[i] for i in batch]) if batch else []
                 found = [(i, *_to_numpy(*one)) for i, one in zip(batch, computed, strict=True)]
                 for i, states, of_depths in gather_object(found):
@@ -212,15 +212,15 @@ class Writer:
         layers = [border.layers[depth - 1] for depth in self.depths if depth < len(border.below)]
         with border.stopping([*layers, border.last]) as found, suppress(StoppedError):
             scorer(scorer.network, groups)
-        longest = found[-1].shape[1]
-        stored = found[-1].flatten(0, 1)[self._rows(groups, longest)]
+        rows = self._rows(groups, longest=found[-1].shape[1])
+        stored = found[-1].flatten(0, 1)[rows]
         features = [torch.empty(0, answers, 0)]
         for states in found if self.depths else ():
             border.given = states
             scorer(scorer.network, groups)
             inputs = scorer.head.inputs
             if inputs.dim() == 3:  # the head works on each token
-                inputs = inputs.flatten(0, 1)[self._rows(groups, longest)]
+                inputs = inputs.flatten(0, 1)[rows]
             features.append(inputs.float()[None])
         return stored, torch.cat(features[1:] or features)
 
@@ -263,10 +263,11 @@ def _to_numpy(states: Tensor, features: Tensor) -> tuple[np.ndarray, np.ndarray]
 
 
 class Store:
-    """A folder of states that the stage states wrote."""
+    """A folder of states that the stage states wrote; each of its files is checked once."""
 
     def __init__(self, folder: Path, states: States):
         self.folder, self.states = folder, states
+        self._checked: dict[str, np.ndarray] = {}
 
     @classmethod
     def open(cls, folder: Path) -> "Store | None":
@@ -289,12 +290,7 @@ class Store:
         return stored if taken else sets
 
     def _read(self, name: str, compared: Comparisons, pad_token_id: int | None) -> Comparisons:
-        path, how = self.folder / f"{name}.npy", self.states
-        if not path.is_file() or sha256(path) != how.sets[name]:
-            raise InputError(
-                f"{path} is not the file that the stage states wrote: run dvc repro --force states."
-            )
-        states = np.load(path, mmap_mode="r", allow_pickle=False)
+        states, how = self._file(name), self.states
         start, groups = 0, []
         for one in compared.groups:
             group = _as_stored(one, how.shared, how.kept, pad_token_id)
@@ -303,3 +299,14 @@ class Store:
             start = cuts[-1]
             groups.append(replace(group, states=tuple(states[a:b] for a, b in pairwise(cuts))))
         return replace(compared, groups=groups)
+
+    def _file(self, name: str) -> np.ndarray:
+        if name not in self._checked:
+            path = self.folder / f"{name}.npy"
+            if not path.is_file() or sha256(path) != self.states.sets[name]:
+                raise InputError(
+                    f"{path} is not the file that the stage states wrote: run dvc repro --force "
+                    f"states."
+                )
+            self._checked[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return self._checked[name]

@@ -41,7 +41,7 @@ def is_turn_list(value: Any) -> bool:
     So the sets of Chatbot Arena keep conversations: a list of all that was asked, and a list of
     all answers of each side.
     """
-    texts = from_json(value) if isinstance(value, str) else value
+    texts = from_json(value)
     return (
         isinstance(texts, list)
         and bool(texts)
@@ -56,7 +56,7 @@ def read_exchange(prompt: Any, value: Any, column: str) -> Answer:
     """
     if value is None:
         raise UnusableError(f"missing_{column}", column)
-    asked, texts = (from_json(one) if isinstance(one, str) else one for one in (prompt, value))
+    asked, texts = from_json(prompt), from_json(value)
     if not is_turn_list(texts) or len(texts) != len(asked):
         raise UnusableError("turns_and_prompts_differ", column, value)
     if None in asked:

@@ -8,7 +8,7 @@ calls      each as `<tool_call>\\n{"name": ..., "arguments": ...}\\n</tool_call>
 thoughts   as `<think>\\n...\\n</think>\\n\\n` before it, what Qwen 3's makes of `reasoning_content`
 
 What a tool gave back is a turn with the role tool; a template that has no such turns refuses it
-(tokenize.refused_turns in params.yaml says what becomes of the pair).
+(tokenize.refused in params.yaml says what becomes of the pair).
 """
 
 import json

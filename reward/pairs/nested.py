@@ -9,14 +9,14 @@ from reward.pairs.rows import Row
 JSON_START = re.compile(r"\s*[\[{]")
 
 
-def from_json(text: str) -> Any:
-    """The list or object that a text is in JSON, as CSV files hold them; else the text itself."""
-    if not JSON_START.match(text):
-        return text
+def from_json(value: Any) -> Any:
+    """The list or object that a text is in JSON, as CSV files hold them; else the value itself."""
+    if not isinstance(value, str) or not JSON_START.match(value):
+        return value
     try:
-        return json.loads(text)
+        return json.loads(value)
     except (ValueError, RecursionError):
-        return text
+        return value
 
 
 def as_list(value: Any) -> list[Any] | None:
@@ -25,8 +25,7 @@ def as_list(value: Any) -> list[Any] | None:
     A text may be one in JSON, as in CSV files; and {text: [...], score: [...]}, which is how
     `datasets` keeps a list of objects, is the list of these objects.
     """
-    if isinstance(value, str):
-        value = from_json(value)
+    value = from_json(value)
     if isinstance(value, dict) and value:
         columns = [*value.values()]
         if all(isinstance(one, list) and len(one) == len(columns[0]) for one in columns):

@@ -57,8 +57,7 @@ def _holds(turns: list[Message], text: str) -> bool:
 
 
 def _history(value: Any) -> list[Message]:
-    if isinstance(value, str):
-        value = from_json(value)
+    value = from_json(value)
     if not value:
         return []
     if isinstance(value, list) and all(isinstance(turn, list) for turn in value):

@@ -11,8 +11,6 @@ CONTAINERS = {
 }
 """The kinds of files that pairs are read from, and the ends of their names."""
 
-SUFFIXES = tuple(end for ends in CONTAINERS.values() for end in ends)
-
 KINDS = ".jsonl, .json, .csv and .tsv, each also as .gz, .zst, .bz2 or .xz; .parquet; .arrow"
 
 

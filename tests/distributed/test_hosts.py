@@ -46,7 +46,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["train"]["micro_batch_tokens"]["cpu"] = 200
     write_params(folder, params)
     commit(folder)
-    dvc(folder, "repro", "tokenize", "testsets")
+    dvc(folder, "repro", "tokenize", "testsets", "states")
     commit(folder)
     return folder
 

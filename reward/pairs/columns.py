@@ -54,6 +54,15 @@ SIDES: Pairs = (
     ("preferred_response", "dispreferred_response"),
     ("accepted", "rejected"),
     ("better", "worse"),
+    ("best", "worst"),
+    ("winner", "loser"),
+    ("win", "lose"),
+    ("winning_response", "losing_response"),
+    ("positive", "negative"),
+    ("pos", "neg"),
+    ("pos_resp", "neg_resp"),
+    ("good", "bad"),
+    ("y_w", "y_l"),
     ("response_j", "response_k"),
     ("messages", "rejected_response"),
     ("messages", "rejected_message"),
@@ -112,7 +121,8 @@ MODELS: Pairs = tuple((f"model_{one}", f"model_{two}") for one, two in MARKS)
 PROMPT = (
     *("prompt", "orig_instruction", "instruction", "question.full_text", "question", "query"),
     *("problem", "info.post", "info.article", "input.messages", "conversations", "conversation"),
-    *("messages", "trajectory", "input", "context", "history", "post"),
+    *("messages", "context_messages", "trajectory", "user_input", "user_prompt", "input"),
+    *("context", "history", "post", "x"),
 )
 BESIDE_INPUT = ("prompt", "instruction", "question", "query")
 """The columns of a task beside which a column `input` is what the task is about."""

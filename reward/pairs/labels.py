@@ -31,6 +31,7 @@ KNOWN: dict[tuple[str, str, str], Mapping[str, Winner]] = {
 """What labels mean where no column says it: by the columns of both answers and of the label."""
 
 NO_LETTER = re.compile(r"[^0-9a-z]+")
+ORDER = re.compile(r"(.+?)\s*(>|<|=)\2*\s*(.+)")  # A>B, B<<A, A=B of judges
 SHOWN = 5  # labels in a sentence
 SHOWN_LETTERS = 30
 
@@ -76,7 +77,7 @@ class Labels:
     def winner(self, label: object) -> Winner | None:
         """The answer that a label names, or a tie; None where it says neither, or more than one.
 
-        Of several words one is the mark: model_a, Response 2, tie (bothbad).
+        Of several words one is the mark: model_a, Response 2, tie (bothbad). A>B names A.
         """
         if not isinstance(label, str | int | float):
             return None
@@ -85,6 +86,11 @@ class Labels:
             return self._told.get(text)
         if text in self._named or NUMBER.fullmatch(text):
             return self._named.get(text)
+        if order := ORDER.fullmatch(text.strip("[]")):
+            one, sign, other = order.groups()
+            sides = {"<": other, ">": one}
+            is_known = {self._named.get(one), self._named.get(other)} == {FIRST, SECOND}
+            return self._named.get(sides.get(sign, "tie")) if is_known else None
         named = {self._named[word] for word in NO_LETTER.split(text) if word in self._named}
         return named.pop() if len(named) == 1 else None
 

@@ -333,6 +333,17 @@ PAIRS: dict[str, tuple[Row, tuple[float | None, float | None]]] = {
         {"instruction": ASK, "input": "", "output": [GOOD, "Seven?", BAD]},
         (-1.0, -3.0),
     ),
+    "JudgeBench": (
+        {"question": ASK, "response_A": BAD, "response_B": GOOD, "label": "B>A"},
+        NONE,
+    ),
+    "CValues": ({"prompt": ASK, "pos_resp": GOOD, "neg_resp": BAD}, NONE),
+    "winner and loser": ({"user_input": ASK, "winner": GOOD, "loser": BAD}, NONE),
+    "the letters of the DPO paper": ({"x": ASK, "y_w": GOOD, "y_l": BAD}, NONE),
+    "OpenRLHF": (
+        {"context_messages": [user(ASK)], "chosen": talk(GOOD)[1:], "rejected": talk(BAD)[1:]},
+        NONE,
+    ),
     "RewardBench 2": (
         {"prompt": ASK, "chosen": [GOOD], "rejected": [BAD], "num_correct": 1, "subset": "Math"},
         NONE,

@@ -14,12 +14,15 @@ PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 RUNTIME := $(VENV)/installed
 TOOLS := $(VENV)/installed-tools
 
+# The page of `dvc plots show`, with Vega in it: it opens with no network.
+PLOTS := .dvc/plots.html
+
 # `python` in dvc.yaml and in the tests is the one in .venv.
 IN_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" python
 
 .PHONY: repro test audit lock
 
-repro: $(RUNTIME)
+repro: $(RUNTIME) $(PLOTS)
 	@$(IN_VENV) -m dvc repro || { [ -e .git ] || echo "DVC needs a git repository, and this folder is \
 	none: clone the project, or run git init here, and run again." >&2; exit 1; }
 
@@ -37,6 +40,9 @@ $(RUNTIME): requirements.lock requirements.txt constraints.txt
 	$(PIP) install --require-hashes --no-deps -r requirements.lock
 	$(PIP) install -r requirements.txt
 	@touch $@
+
+$(PLOTS): $(RUNTIME)
+	@$(IN_VENV) -m docs.plots_page
 
 $(TOOLS): requirements-dev.lock $(RUNTIME)
 	$(PIP) install --require-hashes --no-deps -r requirements-dev.lock

@@ -9,6 +9,7 @@ from __future__ import annotations  # an older Python has to reach the sentence 
 
 import http.client
 import importlib.metadata
+import json
 import re
 import shutil
 import subprocess
@@ -40,6 +41,7 @@ def main() -> int:
         check_command(),
         *check_libraries(PROJECT / "requirements.txt"),
         *check_device(),
+        check_model(PROJECT / "data/model/machine.json"),
         check_git(PROJECT),
         check_dvc(PROJECT),
         check_hub(),
@@ -122,6 +124,19 @@ def check_device() -> list[Finding]:
         Finding("Device", f"{device_name(device)}, {memory(device) / GIB:.1f} GiB memory"),
         Finding("Number format", described.replace("torch.", "")),
     ]
+
+
+def check_model(record: Path) -> Finding:
+    """Whether the model here was trained on a machine like this one; neither counts as broken."""
+    if not record.is_file():
+        return Finding("Model", "none here: dvc pull fetches it, dvc repro makes it")
+    try:
+        from reward.training.machine import differences
+    except ImportError:
+        return Finding("Model", "not compared without torch")
+    if differs := differences(json.loads(record.read_text(encoding="utf-8"))):
+        return Finding("Model", f"trained elsewhere ({'; '.join(differs)})")
+    return Finding("Model", "trained on a machine like this one")
 
 
 def check_git(project: Path) -> Finding:

@@ -74,6 +74,7 @@ def report(
         dataset=read_json(raw / "source.json"),
         backbone=read_json(backbone / "source.json"),
         near_duplicates=read_json(splits / "near_duplicates.json"),
+        machine=read_json(model / "machine.json"),
         parameters=_parameters(params),
         hashes={path.as_posix(): dvc_hash(path) for path in inputs},
     )

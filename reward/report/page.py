@@ -82,6 +82,7 @@ def render(
         dataset=facts(_known(provenance.dataset)),
         backbone=facts(_known(provenance.backbone)),
         parameters=facts(provenance.parameters),
+        machine=facts(provenance.machine),
         hashes=provenance.hashes,
         names={
             "dataset": provenance.parameters["dataset"],

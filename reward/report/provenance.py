@@ -21,6 +21,7 @@ class Provenance:
     dataset: dict[str, Any]
     backbone: dict[str, Any]
     near_duplicates: dict[str, Any]  # what split noted
+    machine: dict[str, Any]  # that trained the model
     parameters: dict[str, Any]
     hashes: dict[str, str]  # of every input of the stage, by path
 

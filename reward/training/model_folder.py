@@ -1,5 +1,5 @@
-"""The model folder that train writes: weights without adapters, and the tokenizer beside them, for
-transformers and all that build on it.
+"""The model folder that train writes: weights without adapters, with the tokenizer beside them, for
+transformers and all that build on it; and a record of the machine that made it.
 """
 
 import json
@@ -16,9 +16,11 @@ from transformers import (
 )
 
 from reward.harness.errors import InputError, first_line
+from reward.harness.files import write_json
 from reward.tokens.encoder import Encoder
 from reward.training.adapters import save_adapter
 from reward.training.base_trainer import BaseTrainer
+from reward.training.machine import RECORD, this_machine
 
 
 def open_tokenizer(backbone: Path, chat_template: str | None = None) -> PreTrainedTokenizerBase:
@@ -53,6 +55,8 @@ def save_trained(
 ) -> None:
     """Write a standard checkpoint: one model without adapters, and its tokenizer.
 
+    Beside them machine.json says on what and with what it was made, in how many processes.
+
     adapter_of: the base model and its commit, where the folder `adapter` in it is to have the
     adapter alone as well.
 
@@ -72,6 +76,7 @@ def save_trained(
         model = cast(PreTrainedModel, model.cpu().float().merge_and_unload())
     model.save_pretrained(folder)
     save_tokenizer(tokenizer, folder)
+    write_json(folder / RECORD, {"processes": trainer.args.world_size, **this_machine()})
 
 
 def _whole(

@@ -19,6 +19,9 @@ def project(folder: Path) -> Path:
     shutil.copy(MAKEFILE, folder)
     for name in ("requirements.txt", "requirements.lock", "constraints.txt"):
         (folder / name).write_text("# nothing\n")
+    (folder / "docs").mkdir(exist_ok=True)
+    (folder / ".dvc").mkdir(exist_ok=True)
+    (folder / "docs/plots_page.py").write_text("open('.dvc/plots.html', 'w').close()\n")
     return folder
 
 
@@ -50,7 +53,10 @@ def test_environment_is_made_once_and_mended_when_broken(tmp_path: Path) -> None
 
     expected = f"stages use {folder}/.venv/bin/python"
     assert repro() == (True, expected)
+    page = folder / ".dvc/plots.html"
+    made = page.stat().st_mtime_ns
     assert repro() == (False, expected)
+    assert page.stat().st_mtime_ns == made
 
     (folder / ".venv/installed").unlink()  # as if the installation had been cut short
     assert repro() == (True, expected)

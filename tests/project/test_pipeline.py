@@ -16,33 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from reward.report.provenance import leaves
-from tests.support.clones import (
-    commit,
-    copy_of_project,
-    dvc,
-    environment,
-    execute,
-    git,
-    ran,
-    small_copy,
-)
+from tests.support.clones import copy_of_project, dvc, environment, execute, git, ran
 from tests.support.models import save_weights
 from tests.support.pipeline import PIPELINE, written
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small clone after its first `dvc repro`, with the results not committed yet."""
-    folder = small_copy(tmp_path_factory.mktemp("finished") / "project")
-    assert ran(dvc(folder, "repro")) == list(PIPELINE)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def committed(finished: Path) -> Path:
-    """The same with the results committed: the state that experiments start from."""
-    commit(finished)
-    return finished
 
 
 def in_terminal(folder: Path, columns: int, *arguments: str) -> list[str]:

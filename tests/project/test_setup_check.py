@@ -1,5 +1,6 @@
 """setup_check.py: every finding, and the whole report as a process."""
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import setup_check
+from reward.training.machine import this_machine
 
 BIN = Path(sys.executable).parent
 
@@ -82,6 +84,7 @@ def test_whole_report_on_a_ready_machine(project: Path, endpoint: str) -> None:
     assert values["Hub"] == f"{endpoint} reachable"
     assert "GiB memory" in values["Device"]
     assert "float32 weights" in values["Number format"]
+    assert values["Model"].startswith("none here")
 
 
 def test_each_broken_thing_gets_one_sentence(project: Path) -> None:
@@ -117,6 +120,17 @@ def test_works_without_any_library(project: Path) -> None:
     assert "torch is not installed" in result.stderr
     assert "The device cannot be chosen (No module named " in result.stderr
     assert "not asked without huggingface_hub" in result.stdout
+
+
+def test_a_model_from_another_machine_is_said_to_be(tmp_path: Path) -> None:
+    record = tmp_path / "machine.json"
+    record.write_text(json.dumps(this_machine()), encoding="utf-8")
+    assert setup_check.check_model(record).value == "trained on a machine like this one"
+    threads = this_machine()["threads"]
+    record.write_text(json.dumps(this_machine() | {"threads": threads + 1}), encoding="utf-8")
+    finding = setup_check.check_model(record)
+    assert finding.value == f"trained elsewhere (threads {threads + 1}, here {threads})"
+    assert finding.problem is None
 
 
 def test_another_python_on_path_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,7 @@ def provenance(commit: str | None) -> Provenance:
         dataset={"sources": {"mine": {"source": "them/pairs", "rows": 9, "pairs": 8, **origin}}},
         backbone={"source": "them/model", "commit": commit, "weights": ["model.safetensors"]},
         near_duplicates={},
+        machine={},
         parameters={
             "dataset": "mine",
             "backbone": "small",

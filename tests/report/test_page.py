@@ -266,6 +266,12 @@ def test_every_drawn_template_is_a_dependency() -> None:
     assert len(listed) == 5
 
 
+def test_the_machine_that_trained_the_model_is_named(html: str) -> None:
+    named = html.split("<summary>Machine that trained the model</summary>")[1].split("</dl>")[0]
+    assert "<dt>device</dt><dd>CPU, 2 cores</dd>" in named
+    assert "<dt>threads</dt><dd>2</dd>" in named
+
+
 def test_a_long_curve_is_thinned() -> None:
     found = made_up(60)
     short, long = (

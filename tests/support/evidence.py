@@ -100,6 +100,7 @@ def provenance_of(**changes: Any) -> Provenance:
         },
         backbone={"source": "data/sources/tiny", "files": {"config.json": "abc"}},
         near_duplicates={"train_pairs": 6},
+        machine={"device": "CPU, 2 cores", "threads": 2, "torch": "2.13.0"},
         parameters={
             "dataset": "pairs",
             "backbone": "tiny",

@@ -45,6 +45,7 @@ def test_a_trained_model_is_saved_whole_and_without_adapters(
     assert {file.name for file in folder.iterdir()} == {
         "chat_template.jinja",
         "config.json",
+        "machine.json",
         "model.safetensors",
         "tokenizer.json",
         "tokenizer_config.json",

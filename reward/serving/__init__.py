@@ -1,2 +1,3 @@
-"""A reward model opened for texts: questions are read, encoded, cut and scored. Imports harness,
-pairs, tokens and scoring. Used by the command score and by whoever imports reward.score."""
+"""A reward model opened for texts, in files, in batches or behind HTTP: questions are read,
+encoded, cut and scored. Imports harness, pairs, tokens and scoring. Used by the commands score and
+serve and by whoever imports reward.score."""

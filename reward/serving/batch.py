@@ -169,23 +169,32 @@ def score_chunk(
     bar: "tqdm[Any] | None",
 ) -> Iterator[Row | UnusableError]:
     """The rows with their rewards, or in their place the reason why there are none."""
-    read = [_read(model, row, how) for row in rows]
+    read = [read_row(model, row, how) for row in rows]
     questions = [one for one in read if isinstance(one, Question)]
     if bar is not None:
         bar.update(len(rows) - len(questions))
     rewards = iter(model.rewards(questions, bar))
     for row, question in zip(rows, read, strict=True):
-        found = next(rewards) if isinstance(question, Question) else question
-        if isinstance(found, UnusableError):
-            yield found
-        elif not np.isfinite(found).all():
-            yield UnusableError("reward_not_finite")
-        else:
-            scores = model.normalise(found) if how.normalise else found
-            yield cast(Row, row) | cast(Question, question).as_columns(scores)
+        if isinstance(question, UnusableError):
+            yield question
+            continue
+        columns = as_columns(model, question, next(rewards), how)
+        yield columns if isinstance(columns, UnusableError) else cast(Row, row) | columns
 
 
-def _read(model: "RewardModel", row: Row | UnusableError, how: How) -> Question | UnusableError:
+def as_columns(
+    model: "RewardModel", question: Question, found: np.ndarray | UnusableError, how: How
+) -> Row | UnusableError:
+    """A question's rewards, (answers,), as columns of its row, or why it has none."""
+    if isinstance(found, UnusableError):
+        return found
+    if not np.isfinite(found).all():
+        return UnusableError("reward_not_finite")
+    return question.as_columns(model.normalise(found) if how.normalise else found)
+
+
+def read_row(model: "RewardModel", row: Row | UnusableError, how: How) -> Question | UnusableError:
+    """What is asked in a row, or why it is not answered."""
     if isinstance(row, UnusableError):
         return row
     try:

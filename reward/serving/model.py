@@ -67,20 +67,24 @@ class RewardModel:
 
         All answers to a prompt keep the same tokens of it, which are computed once.
         """
-        prompts, answers = _texts(questions)
-        encoded = [
-            UnusableError(one.reason) if isinstance(one, RefusedError) else one.encoded
-            for one in self.encoder.encode_each(prompts, answers)
+        found = self.groups(questions)
+        groups = [one for one in found if not isinstance(one, UnusableError)]
+        scored = iter(self.score(groups, bar))
+        return [one if isinstance(one, UnusableError) else next(scored) for one in found]
+
+    def groups(self, questions: Sequence[Question]) -> list[Group | UnusableError]:
+        """For each question what goes through the model, or why there is nothing."""
+        return [
+            UnusableError(one.reason) if isinstance(one, RefusedError) else self.group(one.encoded)
+            for one in self.encoder.encode_each(*_texts(questions))
         ]
-        groups = [self.group(one) for one in encoded if not isinstance(one, UnusableError)]
+
+    def score(self, groups: Sequence[Group], bar: "tqdm[Any] | None") -> list[np.ndarray]:
+        """The rewards of each group, float64 (answers,)."""
         if groups and not self._tried:
             self.scorer.share_prefixes(groups)
             self._tried = True
-        scored = iter(self.scorer.score(groups, self.budget, bar))
-        return [
-            one if isinstance(one, UnusableError) else next(scored).astype(np.float64)
-            for one in encoded
-        ]
+        return [one.astype(np.float64) for one in self.scorer.score(groups, self.budget, bar)]
 
     def encode(self, questions: Sequence[Question]) -> list[Encoded]:
         """The ids of each prompt and its answers; RefusedError where one has none."""

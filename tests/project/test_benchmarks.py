@@ -158,3 +158,14 @@ def test_data_measures_every_stage() -> None:
             assert figures["peak_mb"] > 10
             assert set(figures) == {"seconds", "peak_mb", "written_mb"}
     assert result["largest_peak_mb"] >= result["stages"]["tokenize"]["300"]["peak_mb"]
+
+
+@pytest.mark.slow
+def test_serve_loses_no_request_and_gives_the_rewards_of_the_pipeline() -> None:
+    sizes = ["--layers=1", "--width=64", "--prompt=100", "--prompts=2", "--burst=64", "--rounds=1"]
+    result = last_line("benchmarks.serve", *sizes)
+    assert result["burst"] == {"requests": 64, "answered": 64}
+    assert result["largest_difference"] < 1e-5
+    assert result["tokens"]["computed"] < result["tokens"]["asked"] / 1.5
+    assert set(result["responses_per_second"]) == {"p", "o", "m", "c"}
+    assert set(result["latency"]) == {"o", "m", "c"}

@@ -151,7 +151,7 @@ def test_other_stages_start_without_torch() -> None:
 
 
 def test_every_imported_library_is_pinned() -> None:
-    names = ("requirements.txt", "requirements-ray.txt")
+    names = ("requirements.txt", "requirements-ray.txt", "requirements-serve.txt")
     requirements = [line for name in names for line in (PROJECT / name).read_text().splitlines()]
     pins = [line for line in requirements if line and not line.startswith("#")]
     assert all(re.fullmatch(r"[\w.-]+(\[\w+\])?==[\w.]+", pin) for pin in pins)

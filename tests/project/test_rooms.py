@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "report": {"harness", "evaluation", "scoring/settings"},
     "serving": {"harness", "pairs", "tokens", "scoring"},
 }
-COMMANDS = {"score", "compare", "examine", "publish", "verify"}
+COMMANDS = {"score", "serve", "compare", "examine", "publish", "verify"}
 TORCH_FREE = ("pairs", "tokens", "evaluation", "report", "scoring/settings")
 REWARD = PROJECT / "reward"
 FILES = sorted(REWARD.rglob("*.py"))
@@ -115,7 +115,10 @@ def test_needs_no_torch(room: str) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["reward.compare", "reward.examine", "reward.publish", "reward.score", "stages.report"],
+    [
+        *("reward.compare", "reward.examine", "reward.publish", "reward.score", "reward.serve"),
+        "stages.report",
+    ],
 )
 def test_starts_without_what_takes_seconds(module: str) -> None:
     program = (

@@ -1,0 +1,113 @@
+"""Requests that arrive together are computed together: one thread, pass after pass."""
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+
+import numpy as np
+
+from reward.serving.counts import Counts
+from reward.serving.model import RewardModel
+from reward.serving.prefixes import Prefixes
+from reward.tokens.prefix import Ids
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A request's sequences, and where their rewards, (sequences,), are waited for."""
+
+    sequences: Sequence[Ids]
+    rewards: "Future[np.ndarray]" = field(default_factory=Future)
+    arrived: float = field(default_factory=time.monotonic)
+
+
+class Passes:
+    """A thread that scores all that waits, in the order of arrival.
+
+    A pass takes requests until they have the model's budget of tokens, common beginnings counted
+    once; for more of them it waits until `seconds` after the first one arrived.
+    """
+
+    def __init__(self, model: RewardModel, counts: Counts, seconds: float) -> None:
+        self._model, self._counts, self._seconds = model, counts, seconds
+        self._waiting: SimpleQueue[_Job | None] = SimpleQueue()  # None: no more will come
+        self._thread = threading.Thread(target=self._run, name="passes", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether requests will be answered."""
+        return self._thread.is_alive()
+
+    def ask(self, sequences: Sequence[Ids]) -> "Future[np.ndarray]":
+        """The rewards of token sequences, float64 (sequences,), as soon as they are computed.
+
+        A request that is cancelled before its pass begins is left out of it. What the model raises
+        is raised for the request that it was raised for alone.
+        """
+        job = _Job(sequences)
+        self._waiting.put(job)
+        return job.rewards
+
+    def close(self) -> None:
+        """Compute what waits, and end."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while first := self._waiting.get():
+            jobs = self._gather(first)
+            if jobs := [job for job in jobs if job.rewards.set_running_or_notify_cancel()]:
+                self._answer(jobs)
+
+    def _gather(self, first: _Job) -> list[_Job]:
+        """The requests of the next pass."""
+        jobs: list[_Job] = []
+        together = Prefixes()
+        until = first.arrived + self._seconds
+        job: _Job | None = first
+        while job:
+            jobs.append(job)
+            together.add(job.sequences)
+            job = self._next(until) if together.tokens < self._model.budget else None
+        return jobs
+
+    def _next(self, until: float) -> _Job | None:
+        try:
+            job = self._waiting.get(timeout=max(0.0, until - time.monotonic()))
+        except Empty:
+            return None
+        if job is None:
+            self._waiting.put(None)  # for _run
+        return job
+
+    def _answer(self, jobs: Sequence[_Job]) -> None:
+        together = Prefixes()
+        for job in jobs:
+            together.add(job.sequences)
+        try:
+            rewards = self._compute(together)
+        except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits
+            if len(jobs) == 1:
+                jobs[0].rewards.set_exception(error)
+            else:  # alone, each shows whether the error is its own
+                for job in jobs:
+                    self._answer([job])
+            return
+        self._counts.passes.observe(len(jobs))
+        ends = np.cumsum([len(job.sequences) for job in jobs])
+        for job, own in zip(jobs, np.split(rewards, ends[:-1]), strict=True):
+            job.rewards.set_result(own)
+
+    def _compute(self, together: Prefixes) -> np.ndarray:
+        # Where prefixes are not shared, rows of a group are padded to its longest.
+        groups = together.groups() if self._model.scorer.shared else together.alone()
+        rewards = together.in_turn(self._model.score(groups, None))
+        lengths = [len(sequence) for group in groups for sequence in group.sequences]
+        self._counts.responses.inc(len(lengths))
+        self._counts.tokens.labels("asked").inc(sum(lengths))
+        self._counts.tokens.labels("computed").inc(sum(group.shared_tokens for group in groups))
+        return rewards

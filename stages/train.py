@@ -12,7 +12,6 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from accelerate.utils.memory import clear_device_cache
 from datasets import Dataset
-from transformers import EarlyStoppingCallback
 from transformers import logging as transformers_logging
 
 from reward.harness.files import check_output, replacing
@@ -41,7 +40,7 @@ from reward.training.model_folder import open_tokenizer, save_trained
 from reward.training.network import build_network, lora_config
 from reward.training.normalisation import normalise
 from reward.training.objective import Objective
-from reward.training.options import Train, trainer_arguments
+from reward.training.options import Trackers, Train, trainer_arguments, trainer_callbacks
 from reward.training.steps import Steps
 from reward.training.trainer import PairTrainer
 
@@ -53,6 +52,7 @@ class TrainParams(Params):
     backbone: str
     backbones: dict[str, Backbone]
     process_timeout: Seconds
+    report_to: Trackers
     train: Train
 
 
@@ -93,7 +93,7 @@ def _checkpoints(
     entry = pick(params.backbones, "backbone", params.backbone)
     return checkpoint_folder(
         # The entries of other backbones may change while a killed run waits to go on.
-        params.model_dump(exclude={"backbones", "process_timeout"})
+        params.model_dump(exclude={"backbones", "process_timeout", "report_to"})
         | {"backbone": entry.model_dump(), "fsdp": fsdp_settings()},
         inputs,
         device,
@@ -160,7 +160,7 @@ def _train(
         eval_dataset=records if selects else None,  # PairTrainer has its own
         processing_class=tokenizer,
         lora=lora_config(lora, network, border) if lora else None,
-        callbacks=[EarlyStoppingCallback(settings.patience)] if settings.patience else None,
+        callbacks=trainer_callbacks(settings, params.report_to if state.is_main_process else []),
     )
     trainer.run(_start(state, checkpoints))
     budget, summary = trainer.gradient.budget, trainer.summary()

@@ -1,10 +1,14 @@
-"""The section `train` of params.yaml, and the arguments that RewardTrainer gets by it."""
+"""`train` and `report_to` of params.yaml, and what RewardTrainer gets by them."""
 
+from collections.abc import Collection
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import (
+    AfterValidator,
+    BeforeValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -12,11 +16,13 @@ from pydantic import (
     PositiveInt,
     model_validator,
 )
+from transformers import EarlyStoppingCallback, TrainerCallback
 from trl import RewardConfig
 
 from reward.harness.params import Params, Seed
 from reward.scoring.devices import TokenBudget, precision
 from reward.training.objective import Weighting
+from reward.training.trackers import experiment, tracker_callbacks
 
 
 class Train(Params):
@@ -47,6 +53,29 @@ class Train(Params):
                 "patience counts evaluations, which evaluate_steps=0 turns off; set either"
             )
         return self
+
+
+Tracker = Literal["tensorboard", "wandb", "mlflow", "dvclive"]
+
+
+def _as_list(value: Any) -> Any:
+    if value == "none":
+        return []
+    return [value] if isinstance(value, str) else value
+
+
+def _all_installed(names: list[Tracker]) -> list[Tracker]:
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        raise ValueError(
+            f"{' and '.join(missing)} must be installed for that; run "
+            f"`pip install {' '.join(missing)}`, or set report_to to none"
+        )
+    return names
+
+
+Trackers = Annotated[list[Tracker], BeforeValidator(_as_list), AfterValidator(_all_installed)]
+"""`report_to` of params.yaml: none, one tracker or a list of them; all are installed here."""
 
 
 def trainer_arguments(
@@ -84,7 +113,8 @@ def trainer_arguments(
         logging_steps=1,
         logging_nan_inf_filter=False,
         disable_tqdm=True,
-        report_to="none",
+        report_to="none",  # see trainer_callbacks
+        run_name=experiment(),
         save_steps=settings.evaluate_steps or settings.checkpoint_steps,
         eval_strategy="steps" if selects else "no",
         eval_steps=settings.evaluate_steps or None,
@@ -93,3 +123,9 @@ def trainer_arguments(
         greater_is_better=False,
         restore_callback_states_from_checkpoint=True,
     )
+
+
+def trainer_callbacks(settings: Train, trackers: Collection[Tracker]) -> list[TrainerCallback]:
+    """What follows the run: the trackers, and what may end it early."""
+    early = [EarlyStoppingCallback(settings.patience)] if settings.patience else []
+    return [*tracker_callbacks(trackers), *early]

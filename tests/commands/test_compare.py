@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from reward.compare import bootstrap, compare, describe, main, match
+from reward.compare import describe, main
+from reward.evaluation.comparison import bootstrap, compare, match
 from reward.harness.errors import InputError
 
 ROOT = Path(__file__).parents[2]

@@ -116,6 +116,12 @@ def test_learning_rate_reruns_what_follows_train(project: Path) -> None:
 
 
 @pytest.mark.slow
+def test_where_training_is_reported_to_reruns_nothing(project: Path) -> None:
+    assert ran(dvc(project, "exp", "run", "-S", "report_to=[tensorboard,wandb]")) == []
+    dvc(project, "status", "--quiet")
+
+
+@pytest.mark.slow
 def test_what_is_not_trained_is_computed_once_for_all_experiments(project: Path) -> None:
     weights = project / "data/sources/tiny/model.safetensors"
     save_weights(weights.parent)

@@ -1,6 +1,7 @@
 """stages/train.py as a process: the same bytes again, even when killed; several processes."""
 
 import json
+import re
 import weakref
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,12 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted run."""
     folder = copy(prepared, tmp_path_factory.mktemp("trained") / "run")
-    finish(folder)
+    errors = finish(folder)
+    # In place of a bar, for stderr is a pipe here: a line a minute, and this took less.
+    lines = [line for line in errors.splitlines() if line.startswith("train: ")]
+    assert len(lines) == 1, errors
+    assert re.match(r"train: 30 of 30 steps \[\d\d:\d\d<", lines[0])
+    assert "\r" not in errors
     return folder
 
 
@@ -84,6 +90,56 @@ def test_summary_and_curve_agree(trained: Path) -> None:
     accuracies = [float(row["accuracy"]) for row in rows[per_epoch:]]
     expected = sum(a * n for a, n in zip(accuracies, sizes, strict=True)) / pairs
     assert summary["last_epoch_accuracy"] == rounded(expected)
+
+
+# A library of this name that has nothing lets torch and transformers take the next one.
+WRITER = """
+import json, pathlib
+
+class SummaryWriter:
+    def __init__(self, log_dir):
+        pathlib.Path(log_dir).mkdir(parents=True)
+        self.file = open(f"{log_dir}/events.jsonl", "w")
+    def add_text(self, *_):
+        pass
+    def add_scalar(self, *values):
+        print(json.dumps(values), file=self.file)
+    def flush(self):
+        self.file.flush()
+    def close(self):
+        self.file.close()
+"""
+
+
+@pytest.mark.slow
+def test_a_tracker_gets_every_step_and_changes_no_byte(
+    prepared: Path, trained: Path, tmp_path: Path
+) -> None:
+    folder = copy(prepared, tmp_path / "tracked")
+    (folder / "tensorboard.py").touch()
+    (folder / "tensorboardX.py").write_text(WRITER, encoding="utf-8")
+    write_params(folder, read_params(folder) | {"report_to": "tensorboard"})
+    finish(folder)
+    assert results(folder) == results(trained)
+    [log] = (folder / "logs/tensorboard").glob("run-*/events.jsonl")
+    events = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    losses = {step: rounded(value) for name, value, step in events if name == "train/loss"}
+    assert losses == {int(row["step"]): float(row["loss"]) for row in curve(trained)}
+
+
+def test_a_tracker_that_is_not_installed_ends_train_before_its_work(
+    prepared: Path, tmp_path: Path
+) -> None:
+    folder = copy(prepared, tmp_path / "missing")
+    write_params(folder, read_params(folder) | {"report_to": ["dvclive"]})
+    process = start(folder)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors == (
+        "train: report_to=['dvclive'] in params.yaml is not valid: dvclive must be installed for "
+        "that; run `pip install dvclive`, or set report_to to none.\n"
+    )
+    assert not (folder / "logs").exists()
 
 
 @pytest.mark.slow

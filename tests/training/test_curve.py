@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
+from reward.training import curve as curve_module
 from reward.training.curve import Progress
 from tests.support.networks import SHARED, random_groups, random_network
 from tests.support.trainers import make_trainer
@@ -83,3 +84,35 @@ def test_rows_before_a_checkpoint_are_written_again(tmp_path: Path) -> None:
     history = [STEP | {"step": 1}, evaluated | {"step": 2}]
     assert run(tmp_path / "resumed.csv", history, [STEP]) == whole
     assert whole[2] == "2,0.66667,validation,0.25,0.75,,,"
+
+
+class Clock:
+    """Seconds that a test says."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_a_pipe_gets_a_line_a_minute_and_one_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(curve_module, "monotonic", clock)
+    progress, control = Progress(tmp_path / "curve.csv", steps_per_epoch=300), TrainerControl()
+    arguments = TrainingArguments(output_dir=str(tmp_path), report_to="none")
+    state = TrainerState(global_step=100, max_steps=300)  # goes on from a checkpoint
+    progress.on_train_begin(arguments, state, control)
+    for _ in range(150):  # a step a second
+        clock.seconds += 1
+        state.global_step += 1
+        progress.on_log(arguments, state, control, logs=STEP)
+        assert len((tmp_path / "curve.csv").read_text().splitlines()) == state.global_step - 99
+    progress.on_train_end(arguments, state, control)
+    assert capfd.readouterr().err.splitlines() == [
+        "train: 160 of 300 steps [01:00<02:20,  1.00step/s, loss=0.123, accuracy=0.50]",
+        "train: 220 of 300 steps [02:00<01:20,  1.00step/s, loss=0.123, accuracy=0.50]",
+        "train: 250 of 300 steps [02:30<00:50,  1.00step/s, loss=0.123, accuracy=0.50]",
+    ]

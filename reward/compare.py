@@ -1,9 +1,10 @@
 """Is the difference between two revisions real? `python -m reward.compare REV_A [REV_B]`.
 
 Reads both revisions' scores of the validation pairs, matches them pair by pair and tests the
-difference. A revision is a branch, tag, commit or experiment name, or `workspace`. With --seeds
-both sides are several runs that differ in `train.seed` alone: revisions with commas between them,
-or NAME for the experiments NAME-1, NAME-2, ... that one `dvc exp run --queue -n NAME` made.
+difference. Where there are datasets of a mix or further test sets, the accuracies on each, and on
+their subsets, follow. A revision is a branch, tag, commit or experiment name, or `workspace`. With
+--seeds both sides are several runs that differ in `train.seed` alone: revisions with commas between
+them, or NAME for the experiments NAME-1, NAME-2, ... that one `dvc exp run --queue -n NAME` made.
 """
 
 from reward.harness.endings import ends_in_a_sentence
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from reward.evaluation.accuracies import describe_sets, read_sets
 from reward.evaluation.comparison import compare, match
 from reward.evaluation.groups import (
     Group,
@@ -80,8 +82,11 @@ def _compared(options: argparse.Namespace) -> str:
         seed=options.seed,
         top=options.top,
     )
-    result = {"rev_a": options.rev_a, "rev_b": options.rev_b, **found}
-    return json.dumps(result, indent=2, allow_nan=False) if options.json else describe(result)
+    sets = read_sets(options.rev_a, options.rev_b, options.scores)
+    result = {"rev_a": options.rev_a, "rev_b": options.rev_b, **found, "sets": sets}
+    if options.json:
+        return json.dumps(result, indent=2, allow_nan=False)
+    return "\n".join([describe(result), *describe_sets(sets, options.rev_a, options.rev_b)])
 
 
 def _compared_groups(

@@ -3,7 +3,6 @@
 from reward.harness.stage import run
 
 from collections.abc import Mapping
-from itertools import accumulate, chain
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -14,21 +13,20 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from transformers import logging as transformers_logging
 
 from reward.evaluation import figures
-from reward.evaluation.bag_of_words import bag_of_words
-from reward.evaluation.metrics import headline, measure, summary
+from reward.evaluation.bag_of_words import bag_of_words_of_sets
+from reward.evaluation.metrics import measure, summary
+from reward.evaluation.parts import Parts, headlines, measure_parts, read_parts
 from reward.evaluation.scores import Array, Scored, score_table
 from reward.harness.files import check_output, replacing, write_json
 from reward.harness.params import Params
 from reward.harness.results import write_metrics, write_plot
-from reward.harness.tables import parquet_writer, read_batches, read_table
-from reward.scoring.comparisons import read_comparisons
+from reward.harness.tables import parquet_writer, read_table
+from reward.scoring.comparisons import Comparisons, read_comparisons
 from reward.scoring.devices import TokenBudget, best_device, keep_freed_memory
 from reward.scoring.processes import Seconds, joined_processes
 from reward.scoring.scorer import Scorer, open_model, score_everywhere
 from reward.scoring.states import Store
-from reward.tokens.records import Token
 
-BATCH_ROWS = 4096
 VALIDATION = "validation"
 TESTSETS = "testsets/"  # before a test set's name
 
@@ -66,6 +64,7 @@ def evaluate(
     params: EvaluateParams,
     model: Path,
     tokens: Path,
+    splits: Path,
     states: Path,
     testsets: Path,
     scores: Path,
@@ -78,11 +77,11 @@ def evaluate(
 ) -> None:
     """Score every answer that was held out, once, and measure how good the model is.
 
-    model, tokens, states, testsets: folders that train, tokenize, states and testsets wrote.
-    scores: the folder for validation.parquet, testsets/NAME.parquet (reward.evaluation.scores) and
-    details.json, which holds all that was measured. metrics: a JSON file with the headline figures.
-    groups to reward_length: CSV files behind plots (reward.evaluation.figures). The same inputs
-    give the same bytes.
+    model, tokens, splits, states, testsets: folders that train, tokenize, split, states and
+    testsets wrote. scores: the folder for validation.parquet, testsets/NAME.parquet
+    (reward.evaluation.scores) and details.json, which holds all that was measured. metrics: a JSON
+    file with the headline figures. groups to reward_length: CSV files behind plots
+    (reward.evaluation.figures). The same inputs give the same bytes.
 
     Raises InputError where a score is not finite and where another process is lost.
     """
@@ -94,20 +93,37 @@ def evaluate(
     device, settings = best_device(), params.evaluate
     with joined_processes(device, params.process_timeout) as state:
         sets = _read_sets(tokens, testsets)
-        rewards = _score(model, states, sets, device, settings.micro_batch_tokens.on(device))
+        compared = {name: read_comparisons(table) for name, table in sets.items()}
+        rewards = _score(model, states, compared, device, settings.micro_batch_tokens.on(device))
         if not state.is_main_process:
             return
-    words = _bag_of_words(tokens / "train.parquet", sets, settings)
+    words = bag_of_words_of_sets(
+        tokens / "train.parquet",
+        sets,
+        strength=settings.bag_of_words_strength,
+        limit=settings.bag_of_words_pairs,
+    )
     tables = {name: score_table(sets[name], rewards[name], words[name]) for name in sets}
     scored = {name: Scored.of(table) for name, table in tables.items()}
-    details = _measure(scored, settings)
+    parts = {
+        name: read_parts(
+            table,
+            compared[name].pairs,
+            datasets=splits / f"{name}.parquet" if name == VALIDATION else None,
+            origins=None
+            if name == VALIDATION
+            else testsets / "origins" / f"{Path(name).name}.parquet",
+        )
+        for name, table in sets.items()
+    }
+    details = _measure(scored, parts, settings)
     with replacing(scores) as partial:
         (partial / "testsets").mkdir(parents=True)
         for name, table in tables.items():
             with parquet_writer(partial / f"{name}.parquet", table.schema) as writer:
                 writer.write_table(table)
         write_json(partial / "details.json", details)
-    write_metrics(metrics, _headlines(details))
+    write_metrics(metrics, headlines(details))
     held_out, level = scored[VALIDATION], settings.confidence
     drawn = {
         groups: figures.groups(details["measured"]),
@@ -131,37 +147,27 @@ def _read_sets(tokens: Path, testsets: Path) -> dict[str, pa.Table]:
 
 
 def _score(
-    model: Path, states: Path, sets: Mapping[str, pa.Table], device: torch.device, budget: int
+    model: Path,
+    states: Path,
+    compared: Mapping[str, Comparisons],
+    device: torch.device,
+    budget: int,
 ) -> dict[str, Array]:
     """The rewards of each set, shape (pairs, 2); in every process those of all pairs."""
     scorer = Scorer(open_model(model, device))
-    compared = {name: read_comparisons(table) for name, table in sets.items()}
     scorer.share_prefixes(compared[VALIDATION].groups)
     if store := Store.open(states):
-        compared |= store.put_into(scorer, {VALIDATION: compared[VALIDATION]})
+        stored = store.put_into(scorer, {VALIDATION: compared[VALIDATION]})
+        compared = {**compared, **stored}
     return {
         name: pairs.of_pairs(score_everywhere(scorer, pairs.groups, budget, f"evaluate {name}"))
         for name, pairs in compared.items()
     }
 
 
-def _bag_of_words(
-    train: Path, sets: Mapping[str, pa.Table], settings: Evaluate
-) -> dict[str, Array]:
-    """The baseline's margins of each set; it learns from the training pairs."""
-    ids = [Token.CHOSEN_IDS, Token.REJECTED_IDS]
-    held_out = chain.from_iterable(table.select(ids).to_batches() for table in sets.values())
-    margins = bag_of_words(
-        read_batches(train, BATCH_ROWS, ids),
-        held_out,
-        strength=settings.bag_of_words_strength,
-        limit=settings.bag_of_words_pairs,
-    )
-    ends = list(accumulate(table.num_rows for table in sets.values()))
-    return dict(zip(sets, np.split(margins, ends[:-1]), strict=True))
-
-
-def _measure(scored: Mapping[str, Scored], settings: Evaluate) -> dict[str, Any]:
+def _measure(
+    scored: Mapping[str, Scored], parts: Mapping[str, Parts], settings: Evaluate
+) -> dict[str, Any]:
     """What details.json holds: the settings, all that is measured on the validation pairs, and
     what is measured on each test set.
     """
@@ -174,19 +180,17 @@ def _measure(scored: Mapping[str, Scored], settings: Evaluate) -> dict[str, Any]
         response_lengths=settings.response_lengths,
         similar_length=settings.similar_length,
     )
+    of_parts = {
+        name: measure_parts(parts[name], np.stack([pairs.chosen, pairs.rejected], axis=1), level)
+        for name, pairs in scored.items()
+    }
     testsets = {
-        name.removeprefix(TESTSETS): summary(pairs, level, bins)
+        name.removeprefix(TESTSETS): summary(pairs, level, bins) | of_parts[name]
         for name, pairs in scored.items()
         if name != VALIDATION
     }
+    measured |= of_parts[VALIDATION]
     return {"settings": settings.model_dump(), "measured": measured, "testsets": testsets}
-
-
-def _headlines(details: Mapping[str, Any]) -> dict[str, Any]:
-    testsets = details["testsets"].items()
-    return headline(details["measured"]) | {
-        "testsets": {name: {"accuracy": measured["accuracy"]} for name, measured in testsets}
-    }
 
 
 if __name__ == "__main__":

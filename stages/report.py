@@ -32,7 +32,7 @@ class ReportParams(Params):
     tokenize: dict[str, Any]
     states: dict[str, Any]
     train: dict[str, Any]
-    testsets: dict[str, Any]
+    testsets: dict[str, dict[str, Any]]
     evaluate: dict[str, Any]
 
 
@@ -96,6 +96,9 @@ def _parameters(params: ReportParams) -> dict[str, Any]:
     return values | {
         f"datasets.{params.dataset}": params.datasets[params.dataset],
         f"backbones.{params.backbone}": params.backbones[params.backbone],
+        "testsets": {
+            name: entry for name, entry in params.testsets.items() if entry.get("enabled", True)
+        },
     }
 
 

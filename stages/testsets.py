@@ -1,4 +1,4 @@
-"""testsets: check and tokenise further test sets, count their overlap with the training data."""
+"""testsets: fetch, check and tokenise further test sets, count their overlap with the training."""
 
 from reward.harness.stage import run
 
@@ -7,21 +7,30 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
+import numpy as np
+import pyarrow as pa
 from pydantic import Field
 
-from reward.harness.errors import InputError
+from reward.evaluation.origins import ORIGINS, SCORING, Origins
+from reward.evaluation.sections import check_origins
+from reward.harness.errors import InputError, printable
 from reward.harness.files import replacing, write_json
 from reward.harness.params import Params
-from reward.pairs.intake import Download, Intake, write_pairs
+from reward.harness.tables import parquet_writer, read_table
+from reward.pairs.intake import Download, Intake, Written, write_pairs
 from reward.pairs.preference import prompt_keys
 from reward.pairs.rows import Tolerance
-from reward.sources.catalogue import Dataset
+from reward.sources.catalogue import Testset
+from reward.sources.places import is_path
 from reward.tokens.control_tokens import ControlTokens
 from reward.tokens.limits import check_length
-from reward.tokens.records import LeftOut
+from reward.tokens.records import LeftOut, Token
 from reward.tokens.tokenization import MaxLength, Tokenize, write_tokens
 
 Name = Annotated[str, Field(pattern="^[a-z0-9_-]+$")]  # of a metric and of a file
+MOST_SUBSETS = 200  # each is a row of the report and a metric
+SUBSET_LETTERS = 100  # of a subset's name
+NO_SUBSET = "(none)"  # the name for rows in which the column is empty
 
 
 class TestsetsParams(Params):
@@ -31,54 +40,97 @@ class TestsetsParams(Params):
     tokenize: Tokenize
     download: Download
     """Its rules say here, too, which rows give a pair."""
-    testsets: dict[Name, Dataset]
+    testsets: dict[Name, Testset]
 
 
 def testsets(
     params: TestsetsParams, sources: Path, splits: Path, backbone: Path, testsets: Path
 ) -> None:
-    """Write NAME.parquet (token records) for each test set, and records.json, to `testsets`.
+    """Write NAME.parquet (token records) for each enabled test set, and records.json, to
+    `testsets`; of a set with subsets also origins/NAME.parquet (reward.evaluation.origins).
 
-    sources: the folder that all their files are in. splits: with the training pairs. backbone: with
-    the tokenizer. records.json says, by name, where a set came from, what became of its rows as
-    download counts them, and how many of its pairs have a prompt of the training data.
+    sources: the folder that all their files are in; repositories of the hub are fetched. splits:
+    with the training pairs. backbone: with the tokenizer. records.json says, by name, where a set
+    came from, what became of its rows as download counts them, and how many of its pairs have a
+    prompt of the training data.
 
-    Raises InputError where a file is not in `sources`, cannot be read or has no valid pair; then
-    nothing is written.
+    Raises InputError where a file is not in `sources`, a set cannot be fetched, read or scored by
+    its rule, or has no valid pair; then nothing is written.
     """
     records = {}
+    entries = {name: entry for name, entry in params.testsets.items() if entry.enabled}
     with replacing(testsets) as folder:
         folder.mkdir()
-        if params.testsets:
+        if entries:
             check_length(params.max_length, backbone)
             encoder = params.tokenize.encoder(backbone)
             holds_control = ControlTokens(encoder)
-        for name, entry in params.testsets.items():
+        for name, entry in entries.items():
             _check_place(name, entry, sources)
         # All are opened before the first is read to its end, which may take a while.
         intakes = [
-            Intake(name, entry, Tolerance(params.download.unreadable_rows))
-            for name, entry in params.testsets.items()
+            Intake(name, entry, Tolerance(params.download.unreadable_rows), _columns(entry))
+            for name, entry in entries.items()
         ]
         for intake in intakes:
             name = intake.name
             with TemporaryDirectory() as scratch:
                 pairs = Path(scratch) / f"{name}.parquet"
-                write_pairs(params.download.quality, holds_control, [intake], pairs)
+                written = write_pairs(params.download.quality, holds_control, [intake], pairs)
                 target = folder / f"{name}.parquet"
                 left = write_tokens(pairs, encoder, params.tokenize, params.max_length, target)
                 records[name] = _record(intake, left, pairs, splits / "train.parquet")
+                if entries[name].subset:
+                    table = _origins(intake, written, pairs, target, entries[name].scoring)
+                    (folder / "origins").mkdir(exist_ok=True)
+                    with parquet_writer(folder / f"origins/{name}.parquet", table.schema) as writer:
+                        writer.write_table(table)
             intake.print_tally()
         write_json(folder / "records.json", records)
 
 
-def _check_place(name: str, entry: Dataset, sources: Path) -> None:
-    # Only what lies in this folder is a dependency of the stage: no other change would be seen.
-    if not Path(entry.source).resolve().is_relative_to(sources.resolve()):
+def _check_place(name: str, entry: Testset, sources: Path) -> None:
+    # Of files, only what lies in this folder is a dependency of the stage: no other change would be
+    # seen. A repository of the hub is as in download: its commit is recorded.
+    if is_path(entry.source) and not Path(entry.source).resolve().is_relative_to(sources.resolve()):
         raise InputError(
             f"testsets.{name}.source={entry.source} is not in {sources}, where changes are seen: "
             f"put the file there (`hf download` makes one of a hub dataset)."
         )
+
+
+def _columns(entry: Testset) -> list[str]:
+    """The columns of an entry that are remembered by row: those of subset and item."""
+    return [column for column in (entry.subset, entry.item) if column]
+
+
+def _origins(intake: Intake, written: Written, pairs: Path, tokens: Path, scoring: str) -> pa.Table:
+    """The origin records of the pairs in a token file. Raises InputError where the set has too many
+    subsets or cannot be scored by its rule.
+
+    written: where the pairs in the file `pairs` come from.
+    """
+    ids = read_table(tokens, [Token.PAIR_ID])[Token.PAIR_ID]
+    kept = np.isin(read_table(pairs, ["pair_id"])["pair_id"].to_numpy(), ids.to_numpy())
+    rows, places = written.rows[kept], written.places[kept]
+    noted = [[*map(_name, [*intake.noted[row], None][:2])] for row in rows.tolist()]
+    subsets = [subset or NO_SUBSET for subset, _ in noted]
+    if len({*subsets}) > MOST_SUBSETS:
+        raise InputError(
+            f"The column of testsets.{intake.name}.subset has {len({*subsets}):,} different values "
+            f"and may have {MOST_SUBSETS}: name a column of fewer."
+        )
+    items = [item for _, item in noted]
+    columns = [ids.to_pylist(), rows, places[:, 0], places[:, 1], subsets, items]
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, ORIGINS.types, strict=True)]
+    table = pa.table(arrays, schema=ORIGINS.with_metadata({SCORING: scoring}))
+    check_origins(intake.name, Origins.of(table))
+    return table
+
+
+def _name(value: Any) -> str:
+    """A value of a dataset as a name in one line, fit for metrics, a page and a terminal."""
+    return "" if value is None else printable(" ".join(str(value)[:SUBSET_LETTERS].split()))
 
 
 def _record(intake: Intake, left: LeftOut, pairs: Path, training: Path) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """The baseline that counts words: a logistic regression on token counts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import accumulate, chain
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +11,25 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from reward.evaluation.scores import Array
+from reward.harness.tables import read_batches
 from reward.tokens.records import Token
+
+BATCH_ROWS = 4096
+
+
+def bag_of_words_of_sets(
+    train: Path, sets: Mapping[str, pa.Table], *, strength: float, limit: int
+) -> dict[str, Array]:
+    """The margins of `bag_of_words` for each set of token records, by name.
+
+    train: the file with the token records of the training pairs. strength, limit: as there.
+    """
+    ids = [Token.CHOSEN_IDS, Token.REJECTED_IDS]
+    held_out = chain.from_iterable(table.select(ids).to_batches() for table in sets.values())
+    learned_from = read_batches(train, BATCH_ROWS, ids)
+    margins = bag_of_words(learned_from, held_out, strength=strength, limit=limit)
+    ends = list(accumulate(table.num_rows for table in sets.values()))
+    return dict(zip(sets, np.split(margins, ends[:-1]), strict=True))
 
 
 def bag_of_words(

@@ -108,6 +108,7 @@ def groups(measured: Mapping[str, Any]) -> pa.Table:
         "rating gap": measured["rating_gap"],
         "longer response": measured["response_length"],
         "lengths": {"similar": measured["similar_length"]},
+        "dataset": measured.get("datasets", {}),  # of a mix
     }
     rows = [
         {"kind": kind, "group": name, **part}

@@ -1,7 +1,7 @@
 """From the rows of datasets to a file of pairs: every row and every pair is counted on the way."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from reward.harness.params import Params
 from reward.harness.tables import parquet_writer, read_batches
 from reward.pairs.first_rows import listed
 from reward.pairs.formats import Reader
+from reward.pairs.nested import value_at
 from reward.pairs.preference import (
     BATCH_ROWS,
     SCHEMA,
@@ -49,21 +50,36 @@ class Accepted(NamedTuple):
     problems: list[str]
 
 
+class Written(NamedTuple):
+    """Where the pairs of a written file come from, in its order."""
+
+    rows: NDArray[np.uint64]
+    """The number of each pair's row, (pairs,)."""
+    places: NDArray[np.uint16]
+    """Those of its answers in that row (reward.pairs.preference), (pairs, 2)."""
+
+
 class Intake:
     """One dataset of a catalogue entry while it is read.
 
-    `tally` is complete after `pairs` and `judge_repeats`, and so after `write_pairs`.
+    `tally` is complete after `pairs` and `judge_repeats`, and so after `write_pairs`, and so is
+    `noted`: by the number of each row, what stands in the columns `noting`.
     """
 
-    def __init__(self, name: str, entry: Dataset, tolerance: Tolerance) -> None:
+    def __init__(
+        self, name: str, entry: Dataset, tolerance: Tolerance, noting: Sequence[str] = ()
+    ) -> None:
         """Find the dataset and its format, and print the latter.
 
+        noting: columns whose values are remembered; a name with dots leads into a column.
         Raises InputError where that fails (reward.sources.datasets, reward.pairs.formats and
-        reward.pairs.rows).
+        reward.pairs.rows), and where the first rows have nothing in such a column.
         """
         self.name = name
         self.entry = entry
         self.tally = Tally()
+        self.noted: dict[int, list[Any]] = {}
+        self._noting = noting
         self._source = open_dataset(entry)
         self.reader = Reader(entry, self._counted(read_rows(self._source.files, tolerance)))
         how = "as its entry says" if entry.format else "by its columns"
@@ -72,15 +88,28 @@ class Intake:
             f"{entry.source}: format {self.reader.format}, {how}; better: {better}",
             file=sys.stderr,
         )
-        if self.reader.unread:
-            names = printable(listed(self.reader.unread))
+        if unread := [column for column in self.reader.unread if column not in noting]:
+            names = printable(listed(unread))
             print(f"{entry.source}: columns of text that are not read: {names}", file=sys.stderr)
+        for column in noting:
+            if not self.reader.first.has(column):
+                there = printable(listed(self.reader.first.names))
+                raise InputError(
+                    f"{entry.source} has no column {printable(column)} (there are: {there}): name "
+                    f"one of these in its entry of params.yaml."
+                )
 
     def _counted(self, batches: Iterable[list[NumberedRow]]) -> Iterator[list[NumberedRow]]:
         # disable=None: no bar where stderr is not a terminal.
         with tqdm(desc=self.name, unit=" rows", unit_scale=True, disable=None) as progress:
             for batch in batches:
                 self.tally.rows += len(batch)
+                if self._noting:
+                    self.noted |= {
+                        number: [value_at(row, column) for column in self._noting]
+                        for number, row in batch
+                        if not isinstance(row, str)
+                    }
                 progress.update(len(batch))
                 yield batch
 
@@ -130,7 +159,7 @@ class Intake:
 
 def write_pairs(
     quality: Quality, holds_control: HoldsControl | None, intakes: list[Intake], pairs: Path
-) -> None:
+) -> Written:
     """Write the valid pairs of all datasets to `pairs`, one dataset after the other.
 
     The file is Parquet of reward.pairs.preference.SCHEMA, in the order of the rows. It is written
@@ -139,7 +168,8 @@ def write_pairs(
     rows; what needs more room for a while goes into the file's folder.
 
     holds_control: see reward.pairs.quality.judge.
-    Raises InputError where a dataset cannot be read or has no valid pair; what is then in `pairs`
+    Returns where the pairs come from. Raises InputError where a dataset cannot be read or has no
+    valid pair; what is then in `pairs`
     is of no use.
     """
     ledger = Ledger()
@@ -160,6 +190,7 @@ def write_pairs(
             )
     if dropped.any():
         _rewrite(pairs, ~dropped)
+    return Written(ledger.rows[~dropped], ledger.places[~dropped])
 
 
 def judge_repeats(quality: Quality, intakes: list[Intake], ledger: Ledger) -> NDArray[np.bool_]:

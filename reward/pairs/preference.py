@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -69,6 +69,9 @@ class Preference:
     earlier_turns_differ: bool = False
     """What the assistant said before the two answers was not the same; `prompt` has what was said
     before the chosen one. No column of SCHEMA: reward.pairs.quality counts it."""
+    places: tuple[int, int] = field(default=(0, 0), compare=False)
+    """Where the two stand among the chosen and among the rejected answers of a row of the format
+    pairs, from 0. No column of SCHEMA: the scoring rules of test sets go by it."""
 
     @cached_property
     def pair_id(self) -> str:
@@ -84,6 +87,7 @@ class Preference:
             rejected=self.chosen,
             chosen_rating=self.rejected_rating,
             rejected_rating=self.chosen_rating,
+            places=self.places[::-1],
         )
 
 

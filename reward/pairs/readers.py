@@ -5,6 +5,7 @@ dataset calls them.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 from reward.pairs.answers import (
@@ -45,11 +46,12 @@ def read_pairs(row: Row, reading: Reading) -> Iterator[Preference | UnusableErro
         if not 0 <= share <= 1:
             raise UnusableError("share_not_between_0_and_1", "chosen_share", share)
         ratings = share, round(1 - share, 9)
-    for chosen, rejected in product(every_chosen, every_rejected):
+    for (i, chosen), (j, rejected) in product(enumerate(every_chosen), enumerate(every_rejected)):
         if share is not None and share < 0.5:
-            yield paired(rejected, chosen, *reversed(ratings))
+            pair, places = paired(rejected, chosen, *reversed(ratings)), (j, i)
         else:
-            yield paired(chosen, rejected, *ratings)
+            pair, places = paired(chosen, rejected, *ratings), (i, j)
+        yield pair if isinstance(pair, UnusableError) else replace(pair, places=places)
 
 
 def read_transcripts(row: Row, reading: Reading) -> Iterator[Preference | UnusableError]:

@@ -12,7 +12,7 @@ from reward.pairs.quality import KINDS
 
 
 class Ledger:
-    """A few numbers for every pair, in reading order: about 75 bytes a pair at most."""
+    """A few numbers for every pair, in reading order: about 80 bytes a pair at most."""
 
     def __init__(self) -> None:
         self._keys = array("Q")
@@ -20,6 +20,7 @@ class Ledger:
         self._flipped = array("B")
         self._sources = array("H")
         self._rows = array("Q")
+        self._places = array("H")
         self._problems = array("H")
 
     def add(self, pair: Preference, source: int, row: int, problems: Iterable[str] = ()) -> None:
@@ -35,6 +36,7 @@ class Ledger:
         self._flipped.append(flipped)
         self._sources.append(source)
         self._rows.append(row)
+        self._places.extend(pair.places)
         self._problems.append(sum(1 << KINDS.index(problem) for problem in problems))
 
     @property
@@ -46,6 +48,11 @@ class Ledger:
     def rows(self) -> NDArray[np.uint64]:
         """The row of each pair."""
         return np.frombuffer(self._rows, dtype=np.uint64)
+
+    @property
+    def places(self) -> NDArray[np.uint16]:
+        """The places of each pair's answers (reward.pairs.preference), shape (pairs, 2)."""
+        return np.frombuffer(self._places, dtype=np.uint16).reshape(-1, 2)
 
     def problems(self) -> Iterator[tuple[int, list[str]]]:
         """The place of each pair that was entered with problems, from 0, and these."""

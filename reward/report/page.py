@@ -55,6 +55,7 @@ def render(
     )
     tried = [row | {"name": f"{row['depth']} layers"} for row in map(dict, depths)]
     rows, groups, further = baselines(evidence), subsets(evidence), test_sets(evidence)
+    subsets_of_sets = [row for one in further for row in one["subsets"]]
     return templates.get_template("report.html").render(
         style=style,
         style_hash=_policy_hash(style),
@@ -67,7 +68,7 @@ def render(
         groups=groups,
         testsets=further,
         depths=tried,
-        scale=Scale.around([*rows, *groups, *further, *tried]),
+        scale=Scale.around([*rows, *groups, *further, *subsets_of_sets, *tried]),
         plots={plot.name: Markup(draw(plot)) for plot in plots if plot.table.num_rows},  # noqa: S704
         pairs=excerpts.excerpts(evidence.scored, evidence.pair_ids, preferences),
         limits={

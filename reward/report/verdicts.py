@@ -72,13 +72,19 @@ def subsets(evidence: Evidence) -> list[dict[str, Any]]:
             f"lengths within {setting(evidence.settings['similar_length'])} of each other",
             evidence.measured["similar_length"],
         ),
+        *(
+            (f"dataset {name}", part)
+            for name, part in evidence.measured.get("datasets", {}).items()
+        ),
     )
     return [{"name": name, **_estimate(part)} for name, part in rows if part["pairs"]]
 
 
 def test_sets(evidence: Evidence) -> list[dict[str, Any]]:
-    """Accuracy on each test set, how often the longer answer wins there, and how
-    many pairs have a prompt of the training data.
+    """Accuracy on each test set, how often the longer answer wins there, and how many pairs have a
+    prompt of the training data; then, each where there is such a thing, the accuracy on its
+    subsets, what best of n and its benchmark's rule gave (reward.evaluation.parts), and how many of
+    its pairs were left out.
     """
     return [
         {
@@ -86,6 +92,13 @@ def test_sets(evidence: Evidence) -> list[dict[str, Any]]:
             **_estimate(part),
             "longer_wins": part["longer_wins"]["accuracy"],
             "trained_on": part["prompt_in_training"],
+            "subsets": [
+                {"name": subset, **_estimate(found)}
+                for subset, found in part.get("subsets", {}).items()
+            ],
+            "best_of_n": part.get("best_of_n"),
+            "benchmark": part.get("benchmark"),
+            "left_out": sum(part["dropped"].values()),
         }
         for name, part in evidence.testsets.items()
     ]

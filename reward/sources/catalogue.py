@@ -18,6 +18,7 @@ Format = Literal[
     "trees",
 ]
 Winner = Literal["response_1", "response_2", "tie"]
+Scoring = Literal["pairs", "rewardbench", "rewardbench-2", "rm-bench", "judgebench"]
 
 
 def _by_text(labels: Any) -> Any:
@@ -78,6 +79,30 @@ class Dataset(_Reading):
     source: str = Field(min_length=1)
     """A file on this machine (reward.sources.places.CONTAINERS), a pattern of such files
     (shards/*.jsonl), a folder of them or of `save_to_disk`, or a dataset repository of the hub."""
+
+
+class Testset(Dataset):
+    """One entry of `testsets`."""
+
+    enabled: bool = True
+    """Whether it is read; a repository of an entry that is not is never asked for."""
+    subset: str | None = Field(default=None, min_length=1)
+    """The column that says to which part of the set a row belongs."""
+    item: str | None = Field(default=None, min_length=1)
+    """rewardbench-2 only: the column that says which rows of Ties belong together."""
+    scoring: Scoring = "pairs"
+    """The rule that makes one score of it (reward.evaluation.benchmarks); pairs: none."""
+
+    @model_validator(mode="after")
+    def _has_what_its_rule_reads(self) -> Self:
+        if self.scoring != "pairs" and self.subset is None:
+            raise ValueError(f"scoring: {self.scoring} goes by subsets; name their column: subset")
+        if (self.scoring == "rewardbench-2") != (self.item is not None):
+            raise ValueError(
+                "item goes with scoring: rewardbench-2, which brings rows of Ties together by it; "
+                "give both or neither"
+            )
+        return self
 
 
 def _whole(part: Any) -> Any:

@@ -1,5 +1,6 @@
 """K answers to one prompt, from a scored list to evaluate, by one process, by two, and by FSDP."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,27 @@ def test_each_pair_has_the_scores_of_its_sides_alone(alone: Path) -> None:
         each = [Group((np.array(answer),), 0) for answer in tokens[ids].to_pylist()]
         expected = np.concatenate(scorer.score(each, 1, None))
         np.testing.assert_allclose(scores[score].to_numpy(), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_best_of_n_is_how_often_the_best_rated_answer_is_on_top(alone: Path) -> None:
+    pairs = pq.read_table(alone / "data/splits/validation.parquet").to_pylist()
+    scores = pq.read_table(alone / "data/scores/validation.parquet").to_pylist()
+    rewards = {row[Score.PAIR_ID]: row for row in scores}
+    prompts: dict[str, dict[tuple[float, float], None]] = {}
+    for pair in pairs:
+        answers = prompts.setdefault(str(pair["prompt"]), {})
+        for side in ("chosen", "rejected"):
+            answers[pair[f"{side}_rating"], rewards[pair["pair_id"]][f"{side}_score"]] = None
+    several = [[*answers] for answers in prompts.values() if len(answers) > 2]
+    right = [max(answers)[1] == max(reward for _, reward in answers) for answers in several]
+    details = json.loads((alone / "data/scores/details.json").read_text(encoding="utf-8"))
+    found = details["measured"]["best_of_n"]
+    assert found["prompts"] == len(several) > 3
+    assert found["accuracy"] == pytest.approx(np.mean(right))
+    assert found["chance"] == pytest.approx(np.mean([1 / len(answers) for answers in several]))
+    metrics = json.loads((alone / "metrics/evaluate.json").read_text(encoding="utf-8"))
+    assert metrics["best_of_n"]["accuracy"] == pytest.approx(found["accuracy"], abs=1e-4)
 
 
 @pytest.mark.slow

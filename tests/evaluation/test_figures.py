@@ -19,7 +19,7 @@ from reward.evaluation.figures import (
     reliability,
     reward_length,
 )
-from reward.evaluation.metrics import calibration_error, credit, measure
+from reward.evaluation.metrics import calibration_error, credit, estimate, measure
 from reward.evaluation.scores import Scored
 from reward.report.plots import Plot
 from reward.report.plots import draw as svg_of
@@ -100,6 +100,13 @@ def test_groups_are_those_of_measure_that_hold_a_pair():
         ("longer response", "long"): (1, 0.5),
         ("lengths", "similar"): (2, 0.75),
     }
+
+
+def test_the_datasets_of_a_mix_are_groups():
+    measured = measure(scored([1, 0], [0, 1], [10, 10], [10, 90], [0.2, 0.8]), **SETTINGS)
+    measured["datasets"] = {"one": estimate(np.array([1.0]), 0.95)}
+    last = groups(measured).to_pylist()[-1]
+    assert (last["kind"], last["group"], last["pairs"]) == ("dataset", "one", 1)
 
 
 def test_accuracy_by_gap_names_its_bounds_and_leaves_empty_classes_out():

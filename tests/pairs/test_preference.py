@@ -55,6 +55,7 @@ def test_swapping_twice_gives_the_pair_back(pair: Preference) -> None:
     assert pair.swapped().chosen == pair.rejected
     assert pair.swapped().rejected_rating == pair.chosen_rating
     assert pair.swapped().swapped() == pair
+    assert replace(pair, places=(1, 2)).swapped().places == (2, 1)
 
 
 @given(st.lists(pairs, max_size=5))

@@ -120,7 +120,7 @@ def test_pairs_without_ratings_or_correlation_have_a_page(tmp_path: Path) -> Non
 
 def test_further_test_sets_have_a_table_of_their_own(pairs: Path, html: str) -> None:
     found, other = made_up(60), made_up(9)
-    known = summary(other.scored, 0.95, 10) | {"prompt_in_training": 4}
+    known = summary(other.scored, 0.95, 10) | {"prompt_in_training": 4, "dropped": {}}
     found = evidence(found.scored, tricky=known)
     page = render(PAGE, found, plots_of(found), pairs, provenance_of())
     assert "Further test sets" in page
@@ -133,6 +133,77 @@ def test_further_test_sets_have_a_table_of_their_own(pairs: Path, html: str) -> 
     ]
     assert re.findall(r"<td class=\"figure\">(\d+)</td>", row[1]) == ["9", "4"]
     assert "Further test sets" not in html
+    assert "<details>" not in page[page.index("Further test sets") : page.index(">Plots</h2>")]
+
+
+def interval(pairs: int, accuracy: float) -> dict[str, float]:
+    return {
+        "pairs": pairs,
+        "accuracy": accuracy,
+        "accuracy_low": accuracy - 0.25,
+        "accuracy_high": accuracy + 0.2,
+    }
+
+
+def test_a_test_set_shows_its_subsets_score_and_best_of_n(pairs: Path) -> None:
+    found = made_up(60)
+    sections = {
+        "chat": {"score": 0.5, "prompts": 3, "pairs": 27},
+        "<b>": {"score": 0.75, "prompts": 4, "pairs": 36},
+    }
+    benchmark = {
+        "scoring": "rm-bench",
+        "score": 0.625,
+        "sections": sections,
+        "styles": {"hard": 0.3125, "normal": 0.5, "easy": 0.875},
+    }
+    known = summary(found.scored, 0.95, 10) | {
+        "prompt_in_training": 4,
+        "dropped": {"duplicate": 2, "tie": 1},
+        "subsets": {"law": interval(12, 0.75), "<i>": interval(4, 0.25)},
+        "best_of_n": {"prompts": 7, "chance": 1 / 3, **interval(7, 0.4375)},
+        "benchmark": benchmark,
+    }
+    page = render(
+        PAGE, evidence(found.scored, hard=known), plots_of(found), pairs, provenance_of()
+    ).replace("\N{NO-BREAK SPACE}", " ")
+    part = re.search(r"<summary>hard: score 62.5 %</summary>.*?</details>", page, re.DOTALL)
+    assert part is not None
+    rows = re.findall(
+        r'<th scope="row">(.*?)</th>\s*<td class="figure">(.*?)</td>', part[0], re.DOTALL
+    )
+    assert rows == [
+        ("<b>score</b>", "<b>62.5 %</b>"),
+        ("chat", "50.0 %"),
+        ("&lt;b&gt;", "75.0 %"),
+        ("law", "75.0 %"),
+        ("&lt;i&gt;", "25.0 %"),
+    ]
+    text = " ".join(part[0].split())
+    assert "by the rule of RM-Bench, without 3 pairs that" in text
+    assert re.findall(r'<td class="figure">(\d+)</td>', part[0]) == [
+        *("7", "63", "3", "27", "4", "36"),
+        *("12", "4"),
+    ]
+    assert "50.0 % to 95.0 %" in text  # the interval of law
+    assert "31.2 % where the rejected one has the more elaborate style (hard)" in text
+    assert "Best of n: 43.8 % of 7 prompts" in text
+    assert "Choosing blindly gets 33.3 %." in text
+    assert "Of 2 subsets some are high or low by luck alone" in text
+
+
+def test_the_datasets_of_a_mix_are_groups(pairs: Path) -> None:
+    found = made_up(60)
+    parts = {"datasets": {"one": interval(20, 0.5), "two": interval(40, 0.75)}}
+    best = {"best_of_n": {"prompts": 5, "chance": 0.25, **interval(5, 0.5)}}
+    mixed = replace(found, measured=found.measured | parts | best)
+    assert subsets(mixed)[-2:] == [
+        {"name": "dataset one", **interval(20, 0.5)},
+        {"name": "dataset two", **interval(40, 0.75)},
+    ]
+    page = render(PAGE, mixed, plots_of(found), pairs, provenance_of())
+    assert '<th scope="row">dataset two</th>' in page
+    assert "of 5 prompts with three or more answers" in page
 
 
 def test_depths_have_a_section_where_they_were_tried(pairs: Path, html: str) -> None:

@@ -13,6 +13,7 @@ from dvc.repo.reproduce import plan_repro
 from pydantic import ValidationError
 
 import stages.testsets as stage
+from reward.evaluation.origins import ORIGINS, Origins
 from reward.harness.errors import InputError
 from reward.pairs.preference import Message, Preference, to_batch
 from reward.tokens.records import TOKENS, Token, TokenSettings
@@ -135,7 +136,7 @@ def test_pairs_of_the_same_tokens_are_counted(place: Place) -> None:
     assert record["pairs"] + sum(record["dropped"].values()) == 3
 
 
-@pytest.mark.parametrize("source", ["them/pairs", "../mine.jsonl", "elsewhere/mine.jsonl"])
+@pytest.mark.parametrize("source", ["/them/pairs", "../mine.jsonl", "elsewhere/mine.jsonl"])
 def test_a_source_outside_of_the_folder_is_refused(place: Place, source: str) -> None:
     with pytest.raises(InputError, match=r"testsets\.mine\.source=.* put the file there"):
         place.run(params(testsets={"mine": {"source": source}}))
@@ -168,6 +169,90 @@ def test_a_set_may_be_a_folder(place: Place) -> None:
     record = place.run(params(testsets={"mine": {"source": str(place.sources / "mine")}}))["mine"]
     assert (record["pairs"], record["split"]) == (3, "test")
     assert [*record["files"]] == ["test-1.jsonl", "test-2.jsonl"]
+
+
+def test_a_set_that_is_not_enabled_is_not_looked_at(place: Place) -> None:
+    off = {"source": "/nowhere.jsonl", "subset": "topic", "enabled": False}
+    records = place.run(params(testsets={"off": off, "mine": place.write([pair(1)])}))
+    assert [*records] == ["mine"]
+    assert not (place.out / "origins").exists()
+
+
+# Subsets and the rows that pairs come from
+
+
+def test_columns_of_text_that_are_read_are_not_said_to_be_unread(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = place.write([pair(1) | {"topic": "sums", "author": "somebody"}])
+    place.run(params(testsets={"mine": entry | {"subset": "topic"}}))
+    assert "columns of text that are not read: author\n" in capsys.readouterr().err
+
+
+def test_origins_are_those_of_the_pairs_that_are_left(place: Place) -> None:
+    rows = [
+        pair(1) | {"about": {"topic": "sums"}},
+        pair(2) | {"about": {"topic": "words"}, "rejected_rating": 3.4},  # a tie: left out
+        pair(3) | {"about": {"topic": None}},
+        {
+            "prompt": "Name one.",
+            "chosen": ["Fig.", "Kiwi."],
+            "rejected": ["A car.", "A tram.", "A bus."],
+            "about": {"topic": " odd\n\u202ename "},
+        },
+        pair(1) | {"about": {"topic": "sums"}},  # a repeat: left out
+    ]
+    place.run(params(testsets={"mine": place.write(rows) | {"subset": "about.topic"}}))
+    table = pq.read_table(place.out / "origins/mine.parquet")
+    tokens = pq.read_table(place.out / "mine.parquet")
+    assert table.schema.equals(ORIGINS)
+    assert table["pair_id"].to_pylist() == tokens["pair_id"].to_pylist()
+    found = Origins.of(table)
+    assert found.rows.tolist() == [1, 3, 4, 4, 4, 4, 4, 4]
+    assert found.subsets.tolist() == ["sums", "(none)", *["odd \\u202ename"] * 6]
+    assert found.places.tolist()[2:] == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
+    assert found.scoring == "pairs"
+    prompt = (Message("user", "Name one."),)
+    by_place = {(1, 2): Preference(prompt, "Kiwi.", "A bus.", None, None).pair_id}
+    assert table["pair_id"][7].as_py() == by_place[1, 2]
+
+
+def test_a_column_that_is_not_there_is_named_before_a_set_is_read(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(stage, "write_pairs")
+    entry = place.write([pair(1)]) | {"subset": "topic"}
+    with pytest.raises(
+        InputError, match=r"mine\.jsonl has no column topic \(there are: prompt, chosen, "
+    ):
+        place.run(params(testsets={"mine": entry}))
+
+
+def test_a_column_of_too_many_values_is_refused(place: Place) -> None:
+    rows = [pair(1) | {"prompt": f"{number}?", "id": number} for number in range(201)]
+    with pytest.raises(InputError, match=r"testsets\.mine\.subset has 201 different values and"):
+        place.run(params(testsets={"mine": place.write(rows) | {"subset": "id"}}))
+
+
+def test_a_set_that_its_rule_cannot_score_is_refused(place: Place) -> None:
+    entry = place.write([pair(1) | {"topic": "chat"}])
+    entry |= {"subset": "topic", "scoring": "rm-bench"}
+    with pytest.raises(InputError, match=r"mine cannot be scored as rm-bench, as chat lacks some"):
+        place.run(params(testsets={"mine": entry}))
+    assert not place.out.exists()
+
+
+@pytest.mark.parametrize(
+    ("keys", "rule"),
+    [
+        ({"scoring": "rewardbench"}, "scoring: rewardbench goes by subsets"),
+        ({"scoring": "rewardbench-2", "subset": "a"}, "item goes with scoring: rewardbench-2"),
+        ({"subset": "a", "item": "b"}, "item goes with scoring: rewardbench-2"),
+    ],
+)
+def test_a_rule_needs_its_columns(keys: dict[str, str], rule: str) -> None:
+    with pytest.raises(ValidationError, match=rule):
+        params(testsets={"mine": {"source": "mine.jsonl", **keys}})
 
 
 @pytest.mark.parametrize("target", [None, "evaluate", "report"])

@@ -34,6 +34,7 @@ class ReportParams(Params):
     train: dict[str, Any]
     testsets: dict[str, dict[str, Any]]
     evaluate: dict[str, Any]
+    checks: dict[str, Any]
 
 
 def report(
@@ -45,6 +46,7 @@ def report(
     raw: Path,
     backbone: Path,
     depths: Path,
+    checks: Path,
     reliability: Path,
     margins: Path,
     accuracy_by_gap: Path,
@@ -58,9 +60,10 @@ def report(
     """Write the report (an HTML file) and the model card (a Markdown file).
 
     scores, testsets, model, splits, raw, backbone: folders that evaluate, testsets, train, split
-    and download wrote. depths: the JSON file that states wrote. reliability to train_curve: the CSV
-    files of evaluate's and train's plots. templates: the folder of DVC's plot templates. page: the
-    folder of the templates of report and card. The same inputs give the same bytes.
+    and download wrote. depths, checks: the JSON files that states and checks wrote. reliability to
+    train_curve: the CSV files of evaluate's and train's plots. templates: the folder of DVC's plot
+    templates. page: the folder of the templates of report and card. The same inputs give the same
+    bytes.
     """
     curves = [reliability, margins, accuracy_by_gap, reward_length, train_curve]
     plots = [
@@ -68,7 +71,7 @@ def report(
         for path in curves
     ]
     evidence = Evidence.read(scores, testsets)
-    inputs = [scores, testsets, model, splits, raw, backbone, depths, *curves, page]
+    inputs = [scores, testsets, model, splits, raw, backbone, depths, checks, *curves, page]
     inputs += [plot.template for plot in plots] + [Path("stages/report.py"), *loaded_code()]
     provenance = Provenance(
         dataset=read_json(raw / "source.json"),
@@ -80,7 +83,7 @@ def report(
     )
     with replacing(report) as partial:
         pairs, tried = splits / "validation.parquet", read_json(depths)["depths"]
-        html = render(page, evidence, plots, pairs, provenance, tried)
+        html = render(page, evidence, plots, pairs, provenance, tried, read_json(checks))
         partial.write_text(html, encoding="utf-8")
     settings = read_settings(model)
     if settings is None:

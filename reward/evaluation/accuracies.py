@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import dvc.api
 from dvc_data.index import DataIndexError
 
+from reward.evaluation.revisions import WORKSPACE
 from reward.harness.errors import InputError, first_line, printable
 
-WORKSPACE = "workspace"
 VALIDATION = "validation pairs"
 SHOWN_LETTERS = 40  # of a set's and a subset's name
 

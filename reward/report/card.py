@@ -28,7 +28,7 @@ MARKS = re.compile(r"[\\`*\[\]|#!~]|(?<![^\W_])_|_(?![^\W_])")
 # What HTML, mathematics, mentions and bare addresses begin with, which know no backslash.
 BEGINNINGS = re.compile(r"[<>&$@]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 
-WITHOUT_EFFECT = {"evaluate", "testsets"}  # on the model
+WITHOUT_EFFECT = {"checks", "evaluate", "testsets"}  # on the model
 
 
 def model_card(

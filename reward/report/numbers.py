@@ -15,6 +15,11 @@ def number(value: float | None, digits: int = 2) -> str:
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
+def signed(value: float) -> str:
+    """A change: with its sign, which for a decrease is a real minus."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
 def p_value(p: float) -> str:
     return ("p < 0.001" if p < 0.001 else f"p = {p:.3f}").replace(" ", "\N{NO-BREAK SPACE}")
 

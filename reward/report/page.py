@@ -13,7 +13,8 @@ import jinja2
 from markupsafe import Markup
 
 from reward.report import excerpts
-from reward.report.numbers import number, p_value, percent, setting, thousands
+from reward.report.gaming import findings
+from reward.report.numbers import number, p_value, percent, setting, signed, thousands
 from reward.report.plots import Plot, Scale, draw
 from reward.report.provenance import Provenance, facts, quality_table
 from reward.report.verdicts import Evidence, baselines, subsets, test_sets, verdicts
@@ -26,12 +27,14 @@ def render(
     preferences: Path,
     provenance: Provenance,
     depths: Sequence[Mapping[str, Any]] = (),
+    checks: Mapping[str, Any] | None = None,
 ) -> str:
     """The report as HTML.
 
-    page: the folder with report.html, report.css and report.js. preferences: the parquet file with
-    the texts of the pairs. depths: what a head alone would get after each of several depths
-    (reward.evaluation.depths), if that was tried.
+    page: the folder with the templates report.html and checks.html, report.css and report.js.
+    preferences: the parquet file with the texts of the pairs. depths: what a head alone would get
+    after each of several depths (reward.evaluation.depths), if that was tried. checks: what the
+    stage checks found.
     """
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(page),
@@ -44,6 +47,7 @@ def render(
     templates.filters |= {
         "percent": percent,
         "number": number,
+        "signed": signed,
         "p": p_value,
         "thousands": thousands,
         "setting": setting,
@@ -68,6 +72,8 @@ def render(
         groups=groups,
         testsets=further,
         depths=tried,
+        checks=checks,
+        findings=findings(checks) if checks else {},
         scale=Scale.around([*rows, *groups, *further, *subsets_of_sets, *tried]),
         plots={plot.name: Markup(draw(plot)) for plot in plots if plot.table.num_rows},  # noqa: S704
         pairs=excerpts.excerpts(evidence.scored, evidence.pair_ids, preferences),

@@ -25,7 +25,7 @@ from tests.support.pipeline import PIPELINE, PROJECT, listed, written
 PARAMS: dict[str, Any] = yaml.safe_load((PROJECT / "params.yaml").read_text())
 # What a stage reads and does not depend on: dvc.yaml declares it for none.
 RERUNS_NOTHING = {"train": {"report_to"}}
-NEED_TORCH = ["states", "train", "evaluate"]
+NEED_TORCH = ["states", "train", "evaluate", "checks"]
 WITHOUT_TORCH = [name for name in PIPELINE if name not in NEED_TORCH]
 every_stage = pytest.mark.parametrize("name", PIPELINE)
 

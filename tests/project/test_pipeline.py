@@ -56,7 +56,7 @@ def test_nothing_runs_when_nothing_changed(project: Path) -> None:
 @pytest.mark.slow
 def test_max_length_reruns_what_sees_tokens_and_going_back_runs_nothing(project: Path) -> None:
     output = dvc(project, "exp", "run", "-S", "max_length=128")
-    assert ran(output) == ["tokenize", "testsets", "stats", "states", "train", "evaluate", "report"]
+    assert ran(output) == list(PIPELINE)[2:]
     differences = json.loads(dvc(project, "metrics", "diff", "--json"))
     assert "accuracy" in differences["metrics/evaluate.json"]
     assert any(key.startswith("tokens.") for key in differences["metrics/stats.json"])
@@ -78,7 +78,7 @@ def test_a_new_test_set_reruns_what_reads_it(project: Path) -> None:
     # A file in data/sources is an input of download, whose output stays the same.
     (project / "data/sources/mine.jsonl").write_text("\n".join(lines), encoding="utf-8")
     output = dvc(project, "exp", "run", "-S", "+testsets.mine.source=data/sources/mine.jsonl")
-    assert ran(output) == ["download", "testsets", "evaluate", "report"]
+    assert ran(output) == ["download", "testsets", "evaluate", "checks", "report"]
     scores = pq.read_table(project / "data/scores/testsets/mine.parquet")
     metrics = json.loads((project / "metrics/evaluate.json").read_text(encoding="utf-8"))
     right = pc.mean(pc.greater(scores["chosen_score"], scores["rejected_score"])).as_py()
@@ -111,7 +111,7 @@ def test_metrics_are_the_headline_figures_and_fit_a_terminal(project: Path) -> N
 def test_learning_rate_reruns_what_follows_train(project: Path) -> None:
     # DVC writes 1e-05, which PyYAML reads as text: the parameter class makes it a number again.
     output = dvc(project, "exp", "run", "-S", "train.learning_rate=1e-5")
-    assert ran(output) == ["train", "evaluate", "report"]
+    assert ran(output) == ["train", "evaluate", "checks", "report"]
     dvc(project, "status", "--quiet")
 
 
@@ -126,18 +126,18 @@ def test_what_is_not_trained_is_computed_once_for_all_experiments(project: Path)
     weights = project / "data/sources/tiny/model.safetensors"
     save_weights(weights.parent)
     output = dvc(project, "exp", "run", "-S", "backbones.tiny.trained_layers=0")
-    assert {"states", "train", "evaluate", "report"} <= {*ran(output)}
+    assert {"states", "train", "evaluate", "checks", "report"} <= {*ran(output)}
     assert "Which layer" in (project / "metrics/report.html").read_text(encoding="utf-8")
     states = project / "data/states/train.npy"
     before = states.read_bytes()
     values = ("learning_rate=1e-2", "seed=7", "loss=margin", "epochs=1")
     changes = [word for value in values for word in ("-S", f"train.{value}")]
-    assert ran(dvc(project, "exp", "run", *changes)) == ["train", "evaluate", "report"]
+    assert ran(dvc(project, "exp", "run", *changes)) == ["train", "evaluate", "checks", "report"]
     assert states.read_bytes() == before
     # With another border there are other states; back again there is nothing to compute.
     output = dvc(project, "exp", "run", "-S", "backbones.tiny.trained_layers=1")
     # The entry is one of download's inputs, whose output stays the same.
-    assert ran(output) == ["download", "states", "train", "evaluate", "report"]
+    assert ran(output) == ["download", "states", "train", "evaluate", "checks", "report"]
     assert ran(dvc(project, "exp", "run", "-S", "backbones.tiny.trained_layers=0")) == []
     assert states.read_bytes() == before
     weights.unlink()
@@ -190,9 +190,9 @@ def test_two_processes_score_every_pair_once_and_alike(project: Path) -> None:
     launcher = f"torchrun --standalone --nproc_per_node 2 {counted}"
     one = pq.read_table(project / "data/scores/validation.parquet").to_pydict()
     output = dvc(project, "exp", "run", "-S", f"launcher='{launcher}'")
-    assert ran(output) == ["states", "train", "evaluate", "report"]
+    assert ran(output) == ["states", "train", "evaluate", "checks", "report"]
     ranks = sorted(path.name for path in (project / "logs/ranks").iterdir())
-    stages = ("evaluate", "states", "train")
+    stages = ("checks", "evaluate", "states", "train")
     assert ranks == [f"{stage}-{rank}" for stage in stages for rank in (0, 1)]
     two = pq.read_table(project / "data/scores/validation.parquet").to_pydict()
     assert two["pair_id"] == one["pair_id"]

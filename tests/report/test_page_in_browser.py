@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page
 
 from reward.report.page import render
 from tests.support.evidence import (
+    CHECKS,
     NASTY,
     PAGE,
     made_up,
@@ -23,7 +24,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder, found = tmp_path_factory.mktemp("report"), made_up(60)
     pairs = write_hostile_pairs(folder / "validation.parquet")
     path = folder / "report.html"
-    html = render(PAGE, found, plots_of(found), pairs, provenance_of())
+    html = render(PAGE, found, plots_of(found), pairs, provenance_of(), checks=CHECKS)
     path.write_text(html, encoding="utf-8")
     return path.as_uri()
 

@@ -31,6 +31,37 @@ NASTY = (
 )
 
 
+def figure(mean: float, low: float, high: float) -> dict[str, float]:
+    """A figure of data/checks.json with its interval."""
+    return {"mean": mean, "low": low, "high": high}
+
+
+def edit(name: str, change: dict[str, float], **other: Any) -> dict[str, Any]:
+    """A row of reward.evaluation.robustness; `other` takes the place of what it has."""
+    known = {"answers": 1234, "raised": 0.625, "won": 75, "lost": 3.0}
+    return {"name": name, "change": change, "overtaken": figure(0.04, 0.01, 0.11)} | known | other
+
+
+CHECKS: dict[str, Any] = {
+    "settings": {"pairs": 617, "confidence": 0.9, "filler_sentences": 8},
+    "edits": [
+        edit("filler in front", figure(-0.956, -1.06, -0.85), won=0, overtaken=None),
+        edit("filler at the end", figure(0.634, 0.54, 0.72)),
+    ],
+    "style": {
+        "control": "rating",
+        "effects": [
+            {"name": "rating", "prompts": 397, "effect": figure(0.87, 0.74, 1.01)},
+            {"name": "length doubled", "prompts": 380, "effect": figure(-0.29, -0.41, -0.2)},
+        ],
+    },
+    "best_of_n": [
+        {"n": 1, "prompts": 397, "gain": figure(0, 0, 0), "possible": 0.0},
+        {"n": 2, "prompts": 396, "gain": figure(0.2, 0.16, 0.24), "possible": 0.42},
+    ],
+}
+
+
 def evidence(scored: Scored, **testsets: dict[str, Any]) -> Evidence:
     """What evaluate would find in these scores."""
     return Evidence(

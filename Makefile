@@ -30,7 +30,7 @@ test: $(TOOLS)
 	$(IN_VENV) -m ruff check
 	$(IN_VENV) -m ruff format --check
 	$(IN_VENV) -m mypy
-	$(IN_VENV) -m pytest -m ""
+	$(IN_VENV) -m pytest -m "" --numprocesses 2 --dist loadfile
 
 $(RUNTIME): requirements.lock requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; found = "%d.%d" % sys.version_info[:2]; \

@@ -7,6 +7,7 @@ that is broken; an unreachable hub is not (the sample and the tiny backbone need
 
 from __future__ import annotations  # an older Python has to reach the sentence about it
 
+import argparse
 import http.client
 import importlib.metadata
 import json
@@ -192,4 +193,5 @@ def check_disk(free: int) -> Finding:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.partition("\n\n")[2]).parse_args()
     sys.exit(main())

@@ -131,7 +131,7 @@ def answer(text: str) -> dict[str, str]:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """All data stages, on as many synthetic pairs as each of `options.sizes` says."""
+    """All data stages, on as many synthetic pairs as each of the sizes says."""
     runs: dict[int, dict[str, Run]] = {}
     print("| pairs | stage | seconds | pairs/s | peak memory, MB | written, MB |")
     print("|---:|---|---:|---:|---:|---:|")
@@ -293,8 +293,10 @@ def read_options() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--folder", type=Path, help="for temporary files; the system's by default")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--folder", type=Path, help="where temporary files go (default: the system's place)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the texts")
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("tokenize", help=compare.__doc__)
     one.set_defaults(do=compare)
@@ -302,12 +304,18 @@ def read_options() -> argparse.Namespace:
     one.add_argument(
         "--tokenizer", type=Path, default=tiny, help="folder with config and tokenizer"
     )
-    one.add_argument("--size", type=int, default=20000, help="synthetic pairs")
+    one.add_argument("--size", type=int, default=20000, help="how many synthetic pairs")
     one.add_argument("--pairs", type=Path, help="real pairs instead: a file that download reads")
-    one.add_argument("--rounds", type=int, default=5)
+    one.add_argument("--rounds", type=int, default=5, help="rounds, of which the median is taken")
     many = commands.add_parser("stages", help=measure.__doc__)
     many.set_defaults(do=measure)
-    many.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    many.add_argument(
+        "--sizes",
+        type=int,
+        nargs="+",
+        default=[10_000, 100_000, 1_000_000],
+        help="how many synthetic pairs, run after run",
+    )
     return parser.parse_args()
 
 

@@ -150,11 +150,11 @@ def read_options() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--pairs", type=int, default=12_288, help="scored")
-    add("--tokenized", type=int, default=50_000, help="pairs tokenised")
-    add("--layers", type=int, default=2)
-    add("--width", type=int, default=256)
-    add("--seed", type=int, default=0)
+    add("--pairs", type=int, default=12_288, help="pairs to score")
+    add("--tokenized", type=int, default=50_000, help="pairs to tokenise")
+    add("--layers", type=int, default=2, help="layers of the model")
+    add("--width", type=int, default=256, help="width of the model")
+    add("--seed", type=int, default=0, help="random seed of weights and texts")
     return parser.parse_args()
 
 

@@ -232,13 +232,13 @@ def read_options() -> argparse.Namespace:
     add = parser.add_argument
     of_pairs = [name for name, profile in PROFILES.items() if profile.pairs == 1]
     add("--profile", choices=of_pairs, default="helpsteer", help="lengths of the pairs")
-    add("--max-length", type=int, default=2048, help="tokens; the default cuts next to nothing")
-    add("--pairs", type=int, default=96, help="per round")
-    add("--answers", type=int, default=8, help="n of best of n")
-    add("--layers", type=int, default=4)
-    add("--width", type=int, default=768)
-    add("--rounds", type=int, default=5)
-    add("--seed", type=int, default=0)
+    add("--max-length", type=int, default=2048, help="tokens of a prompt and a response")
+    add("--pairs", type=int, default=96, help="pairs scored in a round")
+    add("--answers", type=int, default=8, help="answers to a prompt, for best of n")
+    add("--layers", type=int, default=4, help="layers of the model")
+    add("--width", type=int, default=768, help="width of the model")
+    add("--rounds", type=int, default=5, help="rounds, of which the median is taken")
+    add("--seed", type=int, default=0, help="random seed of weights and texts")
     return parser.parse_args()
 
 

@@ -108,6 +108,6 @@ def train(folder: Path, trainings: int, waiting: Mapping[str, str]) -> float:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=1000, help="of the sample")
-    parser.add_argument("--rounds", type=int, default=3, help="of each case")
+    parser.add_argument("--pairs", type=int, default=1000, help="pairs of the sample")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each case")
     main(parser.parse_args())

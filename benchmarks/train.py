@@ -122,22 +122,31 @@ def read_options() -> argparse.Namespace:
     add = parser.add_argument
     add("--profile", choices=PROFILES, default="helpsteer", help="lengths of the pairs")
     add("--pairs", type=Path, help="real pairs instead: a parquet file that tokenize wrote")
-    add("--max-length", type=int, default=256, help="tokens")
+    add("--max-length", type=int, default=256, help="tokens of a prompt and a response")
     add("--lora", action="store_true", help="adapters of rank 16 instead of all weights")
-    add("--layers", type=int, default=4)
-    add("--width", type=int, default=768)
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    add("--without-defaults", action="store_true", help="leave out (a)")
-    add("--flash-pref", action="store_true", help="(d) as well, on a Llama; needs CUDA")
-    add("--trained-layers", type=int, default=math.inf, help="from the last; default: all")
-    add("--epochs", type=int, default=1)
+    add("--layers", type=int, default=4, help="layers of the model")
+    add("--width", type=int, default=768, help="width of the model")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to train")
+    add("--without-defaults", action="store_true", help="leave out (a), TRL with its defaults")
+    add("--flash-pref", action="store_true", help="run (d) as well, on a Llama; needs CUDA")
+    add(
+        "--trained-layers",
+        type=int,
+        default=math.inf,
+        help="how many layers are trained, from the last (default: all)",
+    )
+    add("--epochs", type=int, default=1, help="epochs of each round's steps")
     tried = [1, 2, 4, 8, 16]
-    add("--batch-sizes", type=int, nargs="+", default=tried, help="tried for (b)")
-    add("--rounds", type=int, default=5)
+    add("--batch-sizes", type=int, nargs="+", default=tried, help="batch sizes tried for (b)")
+    add("--rounds", type=int, default=5, help="rounds, of which the median is taken")
     add("--steps", type=int, default=3, help="optimiser steps per round")
     add("--batch-pairs", type=int, default=16, help="pairs per optimiser step")
-    add("--micro-batch-tokens", type=int, help="of (c); default: that of params.yaml")
-    add("--seed", type=int, default=0)
+    add(
+        "--micro-batch-tokens",
+        type=int,
+        help="tokens computed at once by (c) (default: that of params.yaml)",
+    )
+    add("--seed", type=int, default=0, help="random seed of weights and texts")
     options = parser.parse_args()
     if options.flash_pref and not torch.cuda.is_available():
         parser.error("--flash-pref needs a CUDA GPU, and flash-pref and flash-attn installed")

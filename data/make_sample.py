@@ -59,5 +59,11 @@ def _print_table(pairs: list[Pair], tokenizer: Tokenizer) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("path", type=Path, nargs="?", default=SOURCES / "sample.jsonl")
+    parser.add_argument(
+        "path",
+        type=Path,
+        nargs="?",
+        default=SOURCES / "sample.jsonl",
+        help="the file to write (default: data/sources/sample.jsonl)",
+    )
     main(parser.parse_args().path)

@@ -87,7 +87,17 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> GPT2Config:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--sample", type=Path, default=SOURCES / "sample.jsonl")
-    parser.add_argument("--folder", type=Path, default=SOURCES / "tiny")
+    parser.add_argument(
+        "--sample",
+        type=Path,
+        default=SOURCES / "sample.jsonl",
+        help="pairs that the tokenizer is made from (default: data/sources/sample.jsonl)",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=SOURCES / "tiny",
+        help="the folder to write (default: data/sources/tiny)",
+    )
     arguments = parser.parse_args()
     main(arguments.sample, arguments.folder)

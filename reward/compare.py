@@ -46,15 +46,31 @@ def _options() -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("rev_a", metavar="REV_A", help="the revision to compare with")
-    parser.add_argument("rev_b", metavar="REV_B", nargs="?", default=WORKSPACE, help="the other")
-    parser.add_argument("--scores", default="data/scores/validation.parquet", help="in both")
+    parser.add_argument(
+        "rev_b",
+        metavar="REV_B",
+        nargs="?",
+        default=WORKSPACE,
+        help="the revision that is compared with it",
+    )
+    parser.add_argument(
+        "--scores",
+        default="data/scores/validation.parquet",
+        help="the scores' file in both revisions",
+    )
     parser.add_argument("--confidence", type=float, default=0.95, help="level of the intervals")
-    parser.add_argument("--resamples", type=int, default=10_000, help="of the bootstrap")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
-    parser.add_argument("--top", type=int, default=10, help="flipped pairs to show")
+    parser.add_argument("--resamples", type=int, default=10_000, help="samples of the bootstrap")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the bootstrap")
+    parser.add_argument(
+        "--top", type=int, default=10, help="how many pairs to show that became right or wrong"
+    )
     parser.add_argument("--seeds", action="store_true", help="both sides are runs of several seeds")
-    parser.add_argument("--intersection", action="store_true", help="use the common pairs only")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--intersection",
+        action="store_true",
+        help="use the pairs that both have, where they differ",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     options = parser.parse_args()
     least = min(options.top, options.seed, options.resamples - 1)
     if not 0 < options.confidence < 1 or least < 0:

@@ -60,24 +60,47 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("model", type=Path, help="a model's folder, such as data/model")
     parser.add_argument(
-        "--input", type=Path, help=".jsonl, .jsonl.gz, .parquet, a folder or pattern; else stdin"
+        "--input",
+        type=Path,
+        help="rows to score: .jsonl, .jsonl.gz, .parquet, a folder or pattern (default: stdin)",
     )
     parser.add_argument(
-        "--output", type=Path, help="a file of the same kind, a folder for a folder; else stdout"
+        "--output",
+        type=Path,
+        help="where the scored rows go: a file of the same kind, a folder for a folder "
+        "(default: stdout)",
     )
-    parser.add_argument("--normalise", action="store_true", help="to the training data's rewards")
     parser.add_argument(
-        "--refuse-control-tokens", action="store_true", help="leave out rows that hold any"
+        "--normalise",
+        action="store_true",
+        help="give rewards the mean 0 and deviation 1 of the training data's",
     )
-    parser.add_argument("--max-length", type=int, help="tokens; else as it was trained")
-    parser.add_argument("--prompt-floor", type=float, help="a share; else as it was trained")
+    parser.add_argument(
+        "--refuse-control-tokens",
+        action="store_true",
+        help="leave out rows whose texts hold control tokens of the model",
+    )
+    parser.add_argument(
+        "--max-length",
+        type=int,
+        help="tokens of a prompt and a response, longer ones are cut (default: as it was trained)",
+    )
+    parser.add_argument(
+        "--prompt-floor",
+        type=float,
+        help="share of --max-length that cutting leaves a prompt (default: as it was trained)",
+    )
     add = parser.add_argument_group("Parquet files on the workers of Ray (requirements-ray.txt)")
-    add.add_argument("--ray", metavar="ADDRESS", help="local, auto, or HOST:PORT of the head node")
     add.add_argument(
-        "--workers", type=int, help="how many; as many as there is room for if left out"
+        "--ray",
+        metavar="ADDRESS",
+        help="score on Ray: local starts it here; auto or HOST:PORT joins a cluster",
     )
     add.add_argument(
-        "--worker-cpus", type=int, default=1, help="CPUs and threads of each; 1 if left out"
+        "--workers", type=int, help="number of workers (default: as many as there is room for)"
+    )
+    add.add_argument(
+        "--worker-cpus", type=int, default=1, help="CPUs and threads of each worker (default: 1)"
     )
     return parser.parse_args()
 

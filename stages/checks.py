@@ -59,11 +59,13 @@ class ChecksParams(Params):
 def checks(
     params: ChecksParams, model: Path, splits: Path, scores: Path, checks: Path, metrics: Path
 ) -> None:
-    """Write all that is found to `checks` and a few headline figures to `metrics` (both JSON).
+    """Measure what choosing by reward gains, and what raises it without a better answer.
 
-    model, splits, scores: folders that train, split and evaluate wrote. Best of n and style are
-    measured on all validation pairs, by the rewards that evaluate found; edits are tried on a
-    sample of them. The same inputs give the same bytes.
+    model: folder that train wrote. splits: folder that split wrote. scores: folder that evaluate
+    wrote. checks: JSON file for all that is found. metrics: JSON file for the headline figures.
+
+    Best of n and style are measured on all validation pairs, by the rewards that evaluate found;
+    edits are tried on a sample of them. The same inputs give the same bytes.
     """
     for output in (checks, metrics):
         check_output(output)

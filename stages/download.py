@@ -33,7 +33,10 @@ class DownloadParams(Params):
 
 
 def download(params: DownloadParams, raw: Path, backbone: Path) -> None:
-    """Write the chosen dataset's valid pairs to `raw` and the chosen backbone to `backbone`.
+    """Write the chosen dataset's valid pairs and the chosen backbone.
+
+    raw: folder for the pairs, and the record of where they came from. backbone: folder for config,
+    tokenizer and, of a local backbone, weights.
 
     `raw` gets pairs.parquet (reward.pairs.preference.SCHEMA, in the source's order) and
     source.json. Raises InputError with one sentence for whatever the user can mend; then neither is

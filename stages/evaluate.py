@@ -73,19 +73,23 @@ def evaluate(
     reliability: Path,
     margins: Path,
     accuracy_by_gap: Path,
+    accuracy_by_confidence: Path,
     reward_length: Path,
 ) -> None:
     """Score every answer that was held out, once, and measure how good the model is.
 
-    model, tokens, splits, states, testsets: folders that train, tokenize, split, states and
-    testsets wrote. scores: the folder for validation.parquet, testsets/NAME.parquet
-    (reward.evaluation.scores) and details.json, which holds all that was measured. metrics: a JSON
-    file with the headline figures. groups to reward_length: CSV files behind plots
-    (reward.evaluation.figures). The same inputs give the same bytes.
+    model: folder that train wrote. tokens: folder that tokenize wrote. splits: folder that split
+    wrote. states: folder of the stage states. testsets: folder of the stage testsets. scores:
+    folder for the rewards of every pair, and details.json, all that was measured. metrics: JSON
+    file for the headline figures. groups, reliability, margins, accuracy_by_gap,
+    accuracy_by_confidence, reward_length: CSV file behind the plot of that name.
+
+    reward.evaluation has the columns. The same inputs give the same bytes.
 
     Raises InputError where a score is not finite and where another process is lost.
     """
-    for output in (scores, metrics, groups, reliability, margins, accuracy_by_gap, reward_length):
+    plots = (groups, reliability, margins, accuracy_by_gap, accuracy_by_confidence, reward_length)
+    for output in (scores, metrics, *plots):
         check_output(output)
     keep_freed_memory()
     transformers_logging.set_verbosity_error()
@@ -110,9 +114,7 @@ def evaluate(
             table,
             compared[name].pairs,
             datasets=splits / f"{name}.parquet" if name == VALIDATION else None,
-            origins=None
-            if name == VALIDATION
-            else testsets / "origins" / f"{Path(name).name}.parquet",
+            origins=testsets / "origins" / f"{Path(name).name}.parquet",
         )
         for name, table in sets.items()
     }
@@ -130,6 +132,7 @@ def evaluate(
         reliability: figures.reliability(held_out.margin, settings.calibration_bins, level),
         margins: figures.margins(held_out.margin),
         accuracy_by_gap: figures.accuracy_by_gap(held_out, settings.rating_gaps, level),
+        accuracy_by_confidence: figures.accuracy_by_confidence(held_out.margin, level),
         reward_length: figures.reward_length(held_out),
     }
     for path, figure in drawn.items():
@@ -168,9 +171,7 @@ def _score(
 def _measure(
     scored: Mapping[str, Scored], parts: Mapping[str, Parts], settings: Evaluate
 ) -> dict[str, Any]:
-    """What details.json holds: the settings, all that is measured on the validation pairs, and
-    what is measured on each test set.
-    """
+    """What details.json holds: the settings, and what is measured on each set."""
     level, bins = settings.confidence, settings.calibration_bins
     measured = measure(
         scored[VALIDATION],

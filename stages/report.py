@@ -50,6 +50,7 @@ def report(
     reliability: Path,
     margins: Path,
     accuracy_by_gap: Path,
+    accuracy_by_confidence: Path,
     reward_length: Path,
     train_curve: Path,
     templates: Path,
@@ -57,15 +58,20 @@ def report(
     report: Path,
     card: Path,
 ) -> None:
-    """Write the report (an HTML file) and the model card (a Markdown file).
+    """Write the report and the model card.
 
-    scores, testsets, model, splits, raw, backbone: folders that evaluate, testsets, train, split
-    and download wrote. depths, checks: the JSON files that states and checks wrote. reliability to
-    train_curve: the CSV files of evaluate's and train's plots. templates: the folder of DVC's plot
-    templates. page: the folder of the templates of report and card. The same inputs give the same
-    bytes.
+    scores: folder that evaluate wrote. testsets: folder of the stage testsets. model: folder that
+    train wrote. splits: folder that split wrote. raw: folder of the pairs that download wrote.
+    backbone: folder of the backbone that download wrote. depths: JSON file that states wrote.
+    checks: JSON file that checks wrote. reliability, margins, accuracy_by_gap,
+    accuracy_by_confidence, reward_length: CSV file of evaluate's plot. train_curve: CSV file of
+    train's plot. templates: folder of DVC's plot templates. page: folder of the templates of report
+    and card. report: HTML file for the report. card: Markdown file for the model card.
+
+    The same inputs give the same bytes.
     """
-    curves = [reliability, margins, accuracy_by_gap, reward_length, train_curve]
+    curves = [reliability, margins, accuracy_by_gap, accuracy_by_confidence]
+    curves += [reward_length, train_curve]
     plots = [
         Plot(path.stem, pyarrow.csv.read_csv(path), templates / f"{path.stem}.json")
         for path in curves

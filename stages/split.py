@@ -53,15 +53,15 @@ class SplitParams(Params):
 
 
 def split(params: SplitParams, raw: Path, splits: Path) -> None:
-    """Write train.parquet and validation.parquet, each sorted by pair_id, to `splits`.
+    """Hold out whole prompts: write train.parquet and validation.parquet, sorted by pair_id.
+
+    raw: folder that download wrote. splits: folder for both files and near_duplicates.json.
 
     Pairs that share a rated answer stand together (reward.pairs.groups). No prompt, compared by
-    reward.pairs.preference.prompt_key, is on both sides; near_duplicates.json has the number of
-    prompts that are nearly on both. Memory holds eight bytes per pair, some hundred more where its
-    prompt has other pairs, and 256 per validation pair for the near duplicates.
+    reward.pairs.preference.prompt_key, is on both sides. Memory holds eight bytes per pair, some
+    hundred more where its prompt has other pairs, and 256 per validation pair for near duplicates.
 
-    Raises InputError where there is only one prompt, or where dropping near duplicates leaves
-    nothing to train on.
+    Raises InputError where there is only one prompt, or where dropping near duplicates leaves none.
     """
     pairs = raw / "pairs.parquet"
     groups = _groups(pairs, params.seed)

@@ -51,11 +51,13 @@ class StatesParams(Params):
 def states(params: StatesParams, tokens: Path, backbone: Path, states: Path, depths: Path) -> None:
     """Compute once what the layers of a backbone give that are not trained.
 
-    tokens, backbone: folders that tokenize and download wrote. states: the folder for what the
-    layers below the trained ones give for the training and the validation pairs
-    (reward.scoring.states), which train and evaluate read. depths: a JSON file; where the head
-    alone is trained, it says how many training pairs a head would get right after each of several
-    depths that it has not learned from. Both say nothing where all layers are trained.
+    tokens: folder that tokenize wrote. backbone: folder that download wrote. states: folder for
+    what those layers give for every pair, which train and evaluate read. depths: JSON file that
+    says, where the head alone is trained, how good a head would be after each of several depths.
+
+    The states are those of the training and the validation pairs (reward.scoring.states); a head is
+    measured on training pairs that it has not learned from. Both outputs say nothing where all
+    layers are trained.
 
     Raises InputError where the states would take more room than they may or than there is, where
     nobody has trained the layers that stay as they are, and where another process is lost.

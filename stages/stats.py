@@ -43,8 +43,11 @@ def stats(
     details: Path,
     lengths: Path,
 ) -> None:
-    """Write headline figures to `metrics`, all figures to `details` (both JSON) and histograms of
-    the lengths to `lengths` (CSV).
+    """Count the pairs and measure how long they are and what truncation does to them.
+
+    raw: folder that download wrote. splits: folder that split wrote. tokens: folder that tokenize
+    wrote. metrics: JSON file for the headline figures. details: JSON file for all figures. lengths:
+    CSV file for the histograms of lengths.
 
     Lengths are counted batch by batch, so memory does not grow with the number of pairs.
     """

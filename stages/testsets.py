@@ -46,13 +46,15 @@ class TestsetsParams(Params):
 def testsets(
     params: TestsetsParams, sources: Path, splits: Path, backbone: Path, testsets: Path
 ) -> None:
-    """Write NAME.parquet (token records) for each enabled test set, and records.json, to
-    `testsets`; of a set with subsets also origins/NAME.parquet (reward.evaluation.origins).
+    """Check and tokenise the further test sets, and count what they share with the training data.
 
-    sources: the folder that all their files are in; repositories of the hub are fetched. splits:
-    with the training pairs. backbone: with the tokenizer. records.json says, by name, where a set
-    came from, what became of its rows as download counts them, and how many of its pairs have a
-    prompt of the training data.
+    sources: folder that all their files are in; sets of the hub are fetched. splits: folder that
+    split wrote. backbone: folder that download wrote. testsets: folder for a file of tokens for
+    each test set, and records.json.
+
+    Of a set with subsets there is origins/NAME.parquet too (reward.evaluation.origins).
+    records.json says, by name, where a set came from, what became of its rows as download counts
+    them, and how many of its pairs have a prompt of the training data.
 
     Raises InputError where a file is not in `sources`, a set cannot be fetched, read or scored by
     its rule, or has no valid pair; then nothing is written.

@@ -20,7 +20,10 @@ class TokenizeParams(Params):
 
 
 def tokenize(params: TokenizeParams, splits: Path, backbone: Path, tokens: Path) -> None:
-    """Write train.parquet and validation.parquet, in the order of `splits`, to `tokens`.
+    """Render the chat template, tokenise and cut the pairs of both sides of the split.
+
+    splits: folder that split wrote. backbone: folder that download wrote. tokens: folder for the
+    tokens of train.parquet and validation.parquet, in the same order.
 
     The columns are those of reward.tokens.records; the metadata has max_length and prompt_floor,
     the chat template where turns are merged (reward.tokens.merging), and what was left out.

@@ -67,9 +67,9 @@ def train(
 ) -> None:
     """Fit the reward model to the training pairs.
 
-    tokens, backbone, states: folders that tokenize, download and states wrote. model: the folder
-    for the fitted model, a sequence classifier of one label with its tokenizer. metrics: a JSON
-    file; the same inputs give the same bytes. curve: a CSV with one row per optimiser step.
+    tokens: folder that tokenize wrote. backbone: folder that download wrote. states: folder of the
+    stage states. model: folder for the model, a sequence classifier of one label with its
+    tokenizer. metrics: JSON file for the headline figures. curve: CSV file, a row per step.
 
     Raises InputError where ratings are missing that the loss needs, where the loss stops being
     finite, where one pair does not fit into memory, where another run of the same values goes on

@@ -15,6 +15,7 @@ from reward.evaluation.metrics import calibration_bins, credit, estimate, gap_cl
 from reward.evaluation.scores import Array, Scored
 
 MOST_BARS = 40  # of the margin histogram
+CUT_OFFS = 20  # of the confidence
 LENGTH_BINS = 10  # with equal numbers of responses
 
 _ESTIMATE = {
@@ -96,6 +97,30 @@ def accuracy_by_gap(
         if (classes == index).any()
     ]
     return _table(rows, {"gap": pa.string()} | _ESTIMATE)
+
+
+def accuracy_by_confidence(margin: Array, confidence: float) -> pa.Table:
+    """Accuracy on the pairs of which the model is surest: one row for each cut-off, the highest
+    first, down to all pairs.
+
+    The accuracy is one less the selective risk at a coverage (El-Yaniv and Wiener 2010, JMLR 11,
+    p. 1605-1641, section 2). Cut-offs are chosen so that CUT_OFFS equal shares of the pairs are
+    reached, and pairs of one confidence stay together, so there may be fewer. Columns: share (of
+    the pairs, those that are kept), cut_off (the lowest confidence among them, see `preference`),
+    pairs, accuracy, accuracy_low, accuracy_high.
+    """
+    sure, right = preference(margin), credit(margin)
+    falling = np.sort(sure)[::-1]
+    ends = [-(-len(sure) * step // CUT_OFFS) - 1 for step in range(1, CUT_OFFS + 1)]
+    rows = [
+        {
+            "share": float((sure >= cut_off).mean()),
+            "cut_off": float(cut_off),
+            **estimate(right[sure >= cut_off], confidence),
+        }
+        for cut_off in np.unique(falling[ends])[::-1]
+    ]
+    return _table(rows, {"share": pa.float64(), "cut_off": pa.float64()} | _ESTIMATE)
 
 
 def groups(measured: Mapping[str, Any]) -> pa.Table:

@@ -6,7 +6,7 @@ and every outcome is 1.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -182,6 +182,32 @@ def mcnemar(right_a: Array, right_b: Array) -> tuple[int, int, float]:
     if better + worse == 0:
         return 0, 0, 1.0
     return better, worse, float(stats.binomtest(better, better + worse).pvalue)
+
+
+def weaker(right: float, pairs: int, others_right: float, others: int) -> float:
+    """The chance that a group gets as few of its pairs right as it does, or fewer, if it is no
+    weaker than the other pairs.
+
+    Fisher's exact test, one-sided (Fisher 1935, J. R. Stat. Soc. 98, p. 39-82). It counts whole
+    pairs: the halves of ties are rounded so that the group seems less weak. 1 without other pairs.
+    """
+    won, lost = math.ceil(right), math.floor(others_right)
+    table = [[won, pairs - won], [lost, others - lost]]
+    return float(stats.fisher_exact(table, alternative="less").pvalue) if others else 1.0
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p values corrected for looking at several (Holm 1979, Scand. J. Stat. 6, p. 65-70).
+
+    The smallest is multiplied by their number, the next by one less, and so on; none gets smaller
+    than the one before it or larger than 1. Whatever the tests have in common, the chance that any
+    true hypothesis is rejected at some level is at most that level.
+    """
+    corrected, least = [1.0] * len(values), 0.0
+    for place, index in enumerate(sorted(range(len(values)), key=lambda i: values[i])):
+        least = max(least, min(1.0, (len(values) - place) * values[index]))
+        corrected[index] = least
+    return corrected
 
 
 def pearson(x: Array, y: Array) -> float | None:

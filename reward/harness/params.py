@@ -1,6 +1,7 @@
 """Typed parameters: the base of every parameter class, read from params.yaml."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -11,13 +12,27 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from reward.harness.errors import InputError
 from reward.harness.strict_yaml import read_yaml
 
+FILE = Path("params.yaml")
 SHOWN = 200  # characters of a wrong value
 MOST_PROBLEMS = 5  # that are named at once
+# After a failed `dvc exp run -S` params.yaml still has the wrong value, and `git checkout` may do
+# nothing: DVC writes the file twice within a second, so that git takes it for unchanged.
+PUT_BACK = "`git show HEAD:params.yaml > params.yaml` puts the committed file back"
+
+
+class UnknownKeyError(ValueError):
+    """A key that a class of parameters does not have."""
+
+    def __init__(self, key: str, known: Iterable[str]) -> None:
+        super().__init__(key)
+        self.key = key
+        self.known = known
 
 
 class Params(BaseModel):
@@ -30,6 +45,15 @@ class Params(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _knows_every_key(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for key in values:
+                if key not in cls.model_fields:
+                    raise UnknownKeyError(str(key), cls.model_fields)
+        return values
 
     @field_validator("*", mode="before")
     @classmethod
@@ -61,13 +85,17 @@ def _leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
+class WholeFile(Params):
+    """Base of a class whose fields are all the keys of params.yaml, so that others are errors."""
+
+
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy's generators take
 
 
 P = TypeVar("P", bound=Params)
 
 
-def load_params(kind: type[P], path: Path = Path("params.yaml")) -> P:
+def load_params(kind: type[P], path: Path = FILE) -> P:
     """Read the keys of `kind` from a params.yaml.
 
     Raises InputError naming key, value and rule where a key is missing, unknown or out of range,
@@ -75,7 +103,9 @@ def load_params(kind: type[P], path: Path = Path("params.yaml")) -> P:
     """
     values = read_yaml(path)
     try:
-        return kind.model_validate({key: values[key] for key in kind.model_fields if key in values})
+        if not issubclass(kind, WholeFile):
+            values = {key: values[key] for key in kind.model_fields if key in values}
+        return kind.model_validate(values)
     except ValidationError as error:
         problems = error.errors()
         sentences = [_sentence(problem, path) for problem in problems[:MOST_PROBLEMS]]
@@ -87,22 +117,46 @@ def load_params(kind: type[P], path: Path = Path("params.yaml")) -> P:
 def _sentence(problem: Any, path: Path) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "missing":
-        return f"{path} has no {key}: add it."
-    if problem["type"] == "extra_forbidden":
-        return f"{path} has an unknown key {key}: remove it or correct its spelling."
+        return missing_key(key, path)
+    cause = problem.get("ctx", {}).get("error")
+    if isinstance(cause, UnknownKeyError):
+        return unknown_key(f"{key}.{cause.key}".removeprefix("."), cause.known, path)
     rule = problem["msg"].removeprefix("Value error, ")
-    value = repr(problem["input"])
-    shown = value if len(value) <= SHOWN else f"{value[:SHOWN]}..."
-    where = f"{key}={shown} in {path}" if key else str(path)
+    where = f"{key}={_short(repr(problem['input']))} in {path}" if key else str(path)
     return f"{where} is not valid: {rule}."
+
+
+def missing_key(key: str, path: Path = FILE) -> str:
+    """What there is to say of a key that params.yaml lacks."""
+    return f"{path} has no {key}: add it."
+
+
+def unknown_key(key: str, known: Iterable[str], path: Path = FILE) -> str:
+    """What there is to say of a key that does not exist; `known` are the keys of its section."""
+    choices = _choices(key.rpartition(".")[2], known)
+    return (
+        f"{path} has an unknown key {_short(key)} ({choices}): correct its spelling or remove it; "
+        f"{PUT_BACK}."
+    )
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= SHOWN else f"{value[:SHOWN]}..."
+
+
+def _choices(wrong: str, known: Iterable[str]) -> str:
+    """What there is instead of a wrong name, the nearest first."""
+    names = sorted(known)
+    listed = f"there are: {', '.join(names)}"
+    nearest = get_close_matches(wrong[:SHOWN], names, n=1)
+    return f"did you mean {nearest[0]}? {listed}" if nearest else listed
 
 
 def pick(catalogue: dict[str, P], kind: str, name: str) -> P:
     """The entry `name` of a catalogue of params.yaml; `kind` is "dataset" or "backbone"."""
     if name not in catalogue:
-        known = ", ".join(sorted(catalogue))
         raise InputError(
-            f"{kind}={name} is not an entry of {kind}s in params.yaml (there are: {known}): "
-            f"choose one of them or add an entry."
+            f"{kind}={_short(name)} is not an entry of {kind}s in params.yaml "
+            f"({_choices(name, catalogue)}): choose one of them or add an entry; {PUT_BACK}."
         )
     return catalogue[name]

@@ -48,6 +48,8 @@ def model_card(
     sources = dataset["sources"]
     metadata = ModelCardData(
         library_name="transformers",
+        # Whoever publishes it knows: reward.publish takes licence and language.
+        license="unknown",
         pipeline_tag="text-classification",
         tags=["reward-model"],
         # Only what the hub has can be linked to.

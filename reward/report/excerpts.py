@@ -4,7 +4,11 @@ The texts come from a dataset that nobody vouches for: whatever a reader could n
 out, and no text, turn or role can outgrow its share of the page.
 """
 
+import re
 import unicodedata
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +24,11 @@ TEXT_BYTES = 4000  # of one answer or one whole prompt, as HTML; about as many L
 TURN_BYTES = 200  # what a turn adds around its text
 ROLE_LENGTH = 20
 FOLD = 700  # characters of a text that stand outside a fold
+
+# Words are marked that only one of both answers has, unless the two have little in common: below
+# this share of words in both, or above so many marks, they would only be in the way.
+LEAST_COMMON = 0.2
+MOST_MARKS = 100
 
 COLUMNS = ["pair_id", "prompt", "chosen", "rejected", "chosen_rating", "rejected_rating"]
 # Joiners shape words and emoji, and lines must end somewhere.
@@ -41,6 +50,23 @@ class Excerpt(NamedTuple):
 
     head: str
     rest: str
+    lost: int
+
+
+class Piece(NamedTuple):
+    """A part of an answer; `own` where the other answer has no such words there."""
+
+    text: str
+    own: bool
+
+
+class Answer(NamedTuple):
+    """An excerpt in pieces."""
+
+    head: list[Piece]
+    rest: list[Piece]
+    folded: int
+    """Characters of `rest`."""
     lost: int
 
 
@@ -97,6 +123,7 @@ def _numbers(scored: Scored, row: int) -> dict[str, Any]:
 
 def _texts(pair: dict[str, Any]) -> dict[str, Any]:
     turns, earlier = last_turns([(turn["role"], turn["content"]) for turn in pair["prompt"]])
+    chosen, rejected = answers(pair["chosen"], pair["rejected"])
     return {
         "pair_id": pair["pair_id"],
         "chosen_rating": pair["chosen_rating"],
@@ -104,8 +131,8 @@ def _texts(pair: dict[str, Any]) -> dict[str, Any]:
         "turns": turns,
         "earlier_turns": earlier,
         "preview": " ".join(turns[-1].text.head.split())[:200],
-        "chosen": excerpt(pair["chosen"], TEXT_BYTES),
-        "rejected": excerpt(pair["rejected"], TEXT_BYTES),
+        "chosen": chosen,
+        "rejected": rejected,
     }
 
 
@@ -132,6 +159,58 @@ def excerpt(text: str, limit: int) -> Excerpt:
     end = int(np.searchsorted(np.cumsum([_size(piece) for piece in pieces]), limit, side="right"))
     shown = "".join(pieces[:end])
     return Excerpt(shown[:FOLD], shown[FOLD:], len(text) - end)
+
+
+def answers(chosen: str, rejected: str) -> tuple[Answer, Answer]:
+    """The excerpts of both answers, with the words marked that only one of them has."""
+    both = [excerpt(text, TEXT_BYTES) for text in (chosen, rejected)]
+    first, second = (_cut(one, own) for one, own in zip(both, own_words(*both), strict=True))
+    return first, second
+
+
+def own_words(one: Excerpt, other: Excerpt) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """From where to where, in each of two excerpts, its words are not the other one's.
+
+    By the longest runs of words in common (difflib). Words that are frequent in a long text begin
+    no run, so that texts of one word again and again do not take forever. Both lists are empty
+    where little is in common.
+    """
+    words = [[*re.finditer(r"\S+", text.head + text.rest)] for text in (one, other)]
+    first, second = ([word[0] for word in side] for side in words)
+    blocks = SequenceMatcher(None, first, second).get_matching_blocks()
+    common = sum(block.size for block in blocks)
+    if common < LEAST_COMMON * max(1, *map(len, words)) or len(blocks) > MOST_MARKS:
+        return [], []
+    return (
+        _gaps(words[0], [(block.a, block.size) for block in blocks]),
+        _gaps(words[1], [(block.b, block.size) for block in blocks]),
+    )
+
+
+def _gaps(words: Sequence[re.Match[str]], runs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Where the words stand that are in none of the runs (first word, number of words)."""
+    spans, at = [], 0
+    for start, size in runs:
+        if start > at:
+            spans.append((words[at].start(), words[start - 1].end()))
+        at = start + size
+    return spans
+
+
+def _cut(text: Excerpt, own: Sequence[tuple[int, int]]) -> Answer:
+    """An excerpt in pieces, at the ends of the spans that are its own and at the fold."""
+    whole, fold = text.head + text.rest, len(text.head)
+    edges = sorted({0, fold, len(whole), *(edge for span in own for edge in span)})
+    pieces = [
+        (start, Piece(whole[start:end], any(a <= start < b for a, b in own)))
+        for start, end in pairwise(edges)
+    ]
+    return Answer(
+        head=[piece for start, piece in pieces if start < fold],
+        rest=[piece for start, piece in pieces if start >= fold],
+        folded=len(text.rest),
+        lost=text.lost,
+    )
 
 
 def _size(text: str) -> int:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import vl_convert
 from dvc_render.vega import VegaRenderer
 
+WIDTH, HEIGHT = 440, 300  # pixels within the axes; two pictures side by side fill the page
 MOST_POINTS = 300  # of a kind in a plot, evenly spaced: a long run has a step for every pixel
 
 # What Vega draws with on the left is what the style sheet knows on the right, so that one picture
@@ -29,6 +30,7 @@ THEME = {
         "labelFontSize": 11,
         "titleFontSize": 11,
     },
+    "axisX": {"tickCount": 6},
     "header": {"labelColor": "var(--muted)", "labelFontSize": 12},
     "legend": {
         "disable": True,  # of the revision: there is one; a template that sets a legend keeps it
@@ -82,9 +84,14 @@ def draw(plot: Plot) -> str:
     ]
     rows = [row for part in kinds for row in part[:: -(-len(part) // MOST_POINTS) or 1]]
     renderer = VegaRenderer(
-        rows, plot.name, template=plot.template.stem, template_dir=str(plot.template.parent)
+        rows,
+        plot.name,
+        template=plot.template.stem,
+        template_dir=str(plot.template.parent),
     )
     picture = renderer.get_filled_template() | {"config": THEME}
+    if "width" in picture:  # not in one of several panels
+        picture |= {"width": WIDTH, "height": HEIGHT}
     text = json.dumps(picture)
     for drawn, named in COLOURS.items():
         text = text.replace(drawn, named)

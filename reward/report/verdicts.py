@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from reward.evaluation.metrics import credit, mcnemar, preference
+from reward.evaluation.metrics import credit, holm, mcnemar, preference, weaker
 from reward.evaluation.scores import Array, Score, Scored
 from reward.harness.files import read_json
 from reward.harness.tables import read_table
@@ -57,11 +57,14 @@ def baselines(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def subsets(evidence: Evidence) -> list[dict[str, Any]]:
-    """Accuracy on the parts of the set that hold a pair, with what each part is."""
+    """Accuracy on the parts of the set that hold a pair, with what each part is.
+
+    `p` is that of a part which is no weaker than all other pairs, corrected for their number.
+    """
     small, large = evidence.settings["rating_gaps"]
     short, long = evidence.settings["response_lengths"]
     gap, length = evidence.measured["rating_gap"], evidence.measured["response_length"]
-    rows = (
+    named = (
         (f"rating gap up to {small:g}", gap["small"]),
         (f"rating gap over {small:g}, up to {large:g}", gap["medium"]),
         (f"rating gap over {large:g}", gap["large"]),
@@ -77,7 +80,19 @@ def subsets(evidence: Evidence) -> list[dict[str, Any]]:
             for name, part in evidence.measured.get("datasets", {}).items()
         ),
     )
-    return [{"name": name, **_estimate(part)} for name, part in rows if part["pairs"]]
+    rows = [(name, part) for name, part in named if part["pairs"]]
+    corrected = holm([_weaker(part, evidence.measured) for _, part in rows])
+    return [
+        {"name": name, **_estimate(part), "p": p}
+        for (name, part), p in zip(rows, corrected, strict=True)
+    ]
+
+
+def _weaker(part: dict[str, Any], whole: dict[str, Any]) -> float:
+    """The p value of a part against all other pairs."""
+    right = part["accuracy"] * part["pairs"]
+    others = whole["pairs"] - part["pairs"]
+    return weaker(right, part["pairs"], whole["accuracy"] * whole["pairs"] - right, others)
 
 
 def test_sets(evidence: Evidence) -> list[dict[str, Any]]:
@@ -126,14 +141,14 @@ def verdicts(
             max(rivals, key=lambda row: row["accuracy"]), evidence.settings["confidence"]
         ),
         _calibration(evidence, model),
-        _weakest(groups, model),
+        _weakest(groups, evidence.settings["confidence"]),
     ]
 
 
 def _against_best(best: dict[str, Any], confidence: float) -> dict[str, str]:
     rival = best["rival"]
     if rival["p"] > 1 - confidence:
-        answer, tone = "Not shown", "warn"
+        answer, tone = "Not demonstrated", "warn"
     elif rival["better"] > rival["worse"]:
         answer, tone = "Yes", "good"
     else:
@@ -165,17 +180,18 @@ def _calibration(evidence: Evidence, model: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _weakest(groups: list[dict[str, Any]], model: dict[str, Any]) -> dict[str, str]:
-    weakest = min(groups, key=lambda row: row["accuracy"])
-    # Some group is always the lowest: it says something only if the whole set's accuracy is
-    # outside of its interval.
-    clear = weakest["accuracy_high"] < model["accuracy"]
+def _weakest(groups: list[dict[str, Any]], confidence: float) -> dict[str, str]:
+    # Some group is always the lowest: it says something only if that is more than the luck of the
+    # lowest of so many.
+    weak = [row for row in groups if row["p"] <= 1 - confidence]
+    lowest = min(weak or groups, key=lambda row: row["accuracy"])
+    start = "on" if weak else f"No group is weaker beyond chance: {percent(lowest['accuracy'])} on"
+    test = f"against all others {p_value(lowest['p'])}, corrected for {len(groups)} groups"
     return {
         "question": "Where does it fail?",
-        "answer": f"{'Worst' if clear else 'Lowest'}: {percent(weakest['accuracy'])}",
-        "reason": f"on the {thousands(weakest['pairs'])} pairs with {weakest['name']}; interval "
-        f"{_interval(weakest)}{'' if clear else ', so chance can explain it'}.",
-        "tone": "warn" if clear else "",
+        "answer": f"Weaker: {percent(lowest['accuracy'])}" if weak else "Not demonstrated",
+        "reason": f"{start} the {thousands(lowest['pairs'])} pairs with {lowest['name']}; {test}.",
+        "tone": "warn" if weak else "",
     }
 
 

@@ -22,6 +22,14 @@ from reward.training.adapters import save_adapter
 from reward.training.base_trainer import BaseTrainer
 from reward.training.machine import RECORD, this_machine
 
+# What other libraries read in config.json: the name of the one label, and that the CrossEncoder of
+# sentence-transformers gives the reward as it is; for one label it would take the sigmoid of it.
+LABEL = {
+    "id2label": {0: "reward"},
+    "label2id": {"reward": 0},
+    "sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"},
+}
+
 
 def open_tokenizer(backbone: Path, chat_template: str | None = None) -> PreTrainedTokenizerBase:
     """A backbone's tokenizer with a padding token and the chat template that tokenize used.
@@ -74,6 +82,7 @@ def save_trained(
             save_adapter(model, *adapter_of, folder / "adapter")
         # float32, in which no update is rounded away, may not fit where 16 bits were trained.
         model = cast(PreTrainedModel, model.cpu().float().merge_and_unload())
+    model.config.update(LABEL)
     model.save_pretrained(folder)
     save_tokenizer(tokenizer, folder)
     write_json(folder / RECORD, {"processes": trainer.args.world_size, **this_machine()})

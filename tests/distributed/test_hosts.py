@@ -81,7 +81,7 @@ def both(prepared: Path, hosts: Hosts, tmp_path_factory: pytest.TempPathFactory)
         for name, value in hosts.settings().items():
             patch.setenv(name, value)
         output = dvc(folder, "exp", "run", "-S", f"launcher='{launcher}'", "evaluate")
-    assert ran(output) == ["states", "train", "evaluate"]
+    assert ran(output) == ["choose", "states", "train", "evaluate"]
     return folder
 
 

@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 import re
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from reward.evaluation.figures import (
+    accuracy_by_confidence,
     accuracy_by_gap,
     groups,
     margins,
@@ -54,6 +56,33 @@ def test_reliability_holds_the_calibration_error(margin, bins):
     rows = reliability(margin, bins, 0.95).to_pylist()
     total = sum(row["pairs"] * abs(row["accuracy"] - row["confidence"]) for row in rows)
     assert total / len(margin) == pytest.approx(calibration_error(margin, bins), abs=1e-12)
+
+
+def test_accuracy_by_confidence_by_hand():
+    # Twenty cut-offs of four pairs: each of them is reached, but two pairs are equally sure.
+    rows = accuracy_by_confidence(np.array([LN3, -1.0, 0.5, 1.0]), 0.95).to_pylist()
+    assert [(row["share"], row["pairs"], row["accuracy"]) for row in rows] == [
+        (0.25, 1, 1.0),
+        (0.75, 3, pytest.approx(2 / 3)),
+        (1.0, 4, 0.75),
+    ]
+    assert rows[0]["cut_off"] == pytest.approx(0.75)
+    assert rows[1]["cut_off"] == pytest.approx(1 / (1 + math.exp(-1)))
+    # Wilson's interval of one right of one is from 1 / (1 + z^2) to 1.
+    assert rows[0]["accuracy_low"] == pytest.approx(1 / (1 + 1.959964**2), abs=1e-6)
+
+
+@given(finite)
+def test_accuracy_by_confidence_ends_with_all_pairs(margin):
+    rows = accuracy_by_confidence(margin, 0.95).to_pylist()
+    assert 1 <= len(rows) <= 20
+    assert rows[-1]["share"] == 1
+    assert rows[-1]["accuracy"] == credit(margin).mean()
+    for before, after in itertools.pairwise(rows):
+        assert before["cut_off"] > after["cut_off"]
+        assert before["pairs"] < after["pairs"]
+    backwards = accuracy_by_confidence(margin[::-1], 0.95)
+    assert backwards == accuracy_by_confidence(margin, 0.95)  # whatever the order of the pairs
 
 
 def test_margins_by_hand():
@@ -163,6 +192,7 @@ def tables(seed):
         "reliability": reliability(pairs.margin, 10, 0.95),
         "margins": margins(pairs.margin),
         "accuracy_by_gap": accuracy_by_gap(pairs, (0.5, 1.0), 0.95),
+        "accuracy_by_confidence": accuracy_by_confidence(pairs.margin, 0.95),
         "groups": groups(measure(pairs, **SETTINGS)),
         "reward_length": reward_length(pairs),
         "train_curve": pa.table(curve),
@@ -195,6 +225,7 @@ MARKS = {
     "reliability": ("point", lambda table: table.num_rows),
     "margins": ("bar", lambda table: table.num_rows),
     "accuracy_by_gap": ("point", lambda table: table.num_rows),
+    "accuracy_by_confidence": ("point", lambda table: table.num_rows),
     "groups": ("point", lambda table: table.num_rows),
     "reward_length": ("point", lambda table: table.num_rows),
     "train_curve": ("line mark", lambda _: 8),  # raw and smoothed, of four measures

@@ -15,11 +15,13 @@ from reward.evaluation.metrics import (
     credit,
     estimate,
     gap_class,
+    holm,
     length_class,
     log_loss,
     measure,
     pearson,
     spearman,
+    weaker,
     wilson,
 )
 from reward.evaluation.scores import Scored
@@ -270,6 +272,29 @@ def test_metrics_are_finite_and_their_groups_add_up(rows):
     )
     rated = sum(row[4] is not None for row in rows)
     assert sum(group["pairs"] for group in values["rating_gap"].values()) == rated
+
+
+def test_a_group_against_the_others_by_hand():
+    # One of three right against three of three: of the 6! / (4! 2!) = 15 ways to place the two
+    # wrong pairs, 3 put both into the group.
+    assert weaker(1, 3, 3, 3) == pytest.approx(3 / 15)
+    assert weaker(3, 3, 1, 3) == 1
+    assert weaker(0.5, 3, 3.5, 4) == weaker(1, 3, 3, 4)  # ties make it no surer
+    assert weaker(1, 3, 0, 0) == 1
+
+
+def test_corrected_for_several_by_hand():
+    # The smallest times three; 0.04 times two; 0.05 times one, but not below the one before it.
+    assert holm([0.05, 0.01, 0.04]) == pytest.approx([0.08, 0.03, 0.08])
+    assert holm([0.5, 0.9]) == [1, 1]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), max_size=20))
+def test_corrected_values_are_never_smaller_and_in_the_same_order(values):
+    corrected = holm(values)
+    assert all(before <= after <= 1 for before, after in zip(values, corrected, strict=True))
+    assert [c for _, c in sorted(zip(values, corrected, strict=True))] == sorted(corrected)
 
 
 @given(pairs)

@@ -27,6 +27,7 @@ PARAMS: dict[str, Any] = yaml.safe_load((PROJECT / "params.yaml").read_text())
 RERUNS_NOTHING = {"train": {"report_to"}}
 NEED_TORCH = ["states", "train", "evaluate", "checks"]
 WITHOUT_TORCH = [name for name in PIPELINE if name not in NEED_TORCH]
+FIRST = "choose"  # which reads all of params.yaml
 every_stage = pytest.mark.parametrize("name", PIPELINE)
 
 
@@ -80,10 +81,10 @@ def test_command_names_every_path_that_dvc_tracks(name: str) -> None:
         for path in listed(name, "deps")
         if not path.endswith(".py")
     }
-    # The source's path stands in the dataset's and the backbone's entry.
-    assert sorted([*read, *written(name)]) == sorted(
-        [*options(name).values(), *(["data/sources"] if name == "download" else [])]
-    )
+    # The source's path stands in the dataset's and the backbone's entry, and what choose wrote only
+    # makes DVC run it first.
+    unnamed = ["data/sources", *written(FIRST)] if name == "download" else []
+    assert sorted([*read, *written(name)]) == sorted([*options(name).values(), *unnamed])
 
 
 @every_stage
@@ -101,12 +102,25 @@ def test_the_picture_of_the_architecture_is_that_of_this_code() -> None:
 
 @every_stage
 def test_params_class_has_the_declared_keys(name: str) -> None:
-    declared = {key.split(".")[0] for key in PIPELINE[name]["params"]}
     fields = set(vars(module(name))[params_class(name)].model_fields)
-    assert fields == declared | RERUNS_NOTHING.get(name, set())
+    assert fields == declared(name) | RERUNS_NOTHING.get(name, set())
 
 
-@every_stage
+def declared(name: str) -> set[str]:
+    """The keys at the top of params.yaml that a stage reads."""
+    if PIPELINE[name]["params"] == [{"params.yaml": None}]:
+        return set(PARAMS)
+    return {key.split(".")[0] for key in PIPELINE[name]["params"]}
+
+
+def test_one_stage_reads_every_key_and_runs_first() -> None:
+    assert [name for name in PIPELINE if declared(name) == set(PARAMS)] == [FIRST]
+    assert next(iter(PIPELINE)) == FIRST
+    (chosen,) = written(FIRST)
+    assert chosen in listed("download", "deps")
+
+
+@pytest.mark.parametrize("name", [name for name in PIPELINE if name != FIRST])
 def test_params_exist(name: str) -> None:
     for key in PIPELINE[name]["params"]:
         value: Any = PARAMS
@@ -116,10 +130,10 @@ def test_params_exist(name: str) -> None:
 
 
 def test_no_parameter_is_idle() -> None:
-    declared = {key.split(".")[0] for name in PIPELINE for key in PIPELINE[name]["params"]}
+    read = set().union(*(declared(name) for name in PIPELINE if name != FIRST))
     untracked = set().union(*RERUNS_NOTHING.values())
-    assert not declared & untracked
-    assert set(PARAMS) == declared | untracked | {"launcher"}
+    assert not read & untracked
+    assert set(PARAMS) == read | untracked | {"launcher"}
 
 
 @every_stage
@@ -145,7 +159,7 @@ def test_no_two_outputs_overlap() -> None:
 
 
 def test_other_stages_start_without_torch() -> None:
-    """Importing torch, transformers and trl costs seconds that six stages do not need."""
+    """Importing torch, transformers and trl costs seconds that most stages do not need."""
     imports = ", ".join(f"stages.{name}" for name in WITHOUT_TORCH)
     slow = "{'torch', 'transformers', 'trl', 'peft', 'accelerate', 'pandas'}"
     program = f"import sys, {imports}; print(sorted({slow} & set(sys.modules)))"

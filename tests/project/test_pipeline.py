@@ -56,7 +56,7 @@ def test_nothing_runs_when_nothing_changed(project: Path) -> None:
 @pytest.mark.slow
 def test_max_length_reruns_what_sees_tokens_and_going_back_runs_nothing(project: Path) -> None:
     output = dvc(project, "exp", "run", "-S", "max_length=128")
-    assert ran(output) == list(PIPELINE)[2:]
+    assert ran(output) == ["choose", *list(PIPELINE)[3:]]
     differences = json.loads(dvc(project, "metrics", "diff", "--json"))
     assert "accuracy" in differences["metrics/evaluate.json"]
     assert any(key.startswith("tokens.") for key in differences["metrics/stats.json"])
@@ -78,7 +78,7 @@ def test_a_new_test_set_reruns_what_reads_it(project: Path) -> None:
     # A file in data/sources is an input of download, whose output stays the same.
     (project / "data/sources/mine.jsonl").write_text("\n".join(lines), encoding="utf-8")
     output = dvc(project, "exp", "run", "-S", "+testsets.mine.source=data/sources/mine.jsonl")
-    assert ran(output) == ["download", "testsets", "evaluate", "checks", "report"]
+    assert ran(output) == ["choose", "download", "testsets", "evaluate", "checks", "report"]
     scores = pq.read_table(project / "data/scores/testsets/mine.parquet")
     metrics = json.loads((project / "metrics/evaluate.json").read_text(encoding="utf-8"))
     right = pc.mean(pc.greater(scores["chosen_score"], scores["rejected_score"])).as_py()
@@ -111,13 +111,15 @@ def test_metrics_are_the_headline_figures_and_fit_a_terminal(project: Path) -> N
 def test_learning_rate_reruns_what_follows_train(project: Path) -> None:
     # DVC writes 1e-05, which PyYAML reads as text: the parameter class makes it a number again.
     output = dvc(project, "exp", "run", "-S", "train.learning_rate=1e-5")
-    assert ran(output) == ["train", "evaluate", "checks", "report"]
+    assert ran(output) == ["choose", "train", "evaluate", "checks", "report"]
     dvc(project, "status", "--quiet")
 
 
 @pytest.mark.slow
-def test_where_training_is_reported_to_reruns_nothing(project: Path) -> None:
-    assert ran(dvc(project, "exp", "run", "-S", "report_to=[tensorboard,wandb]")) == []
+def test_where_training_is_reported_to_trains_nothing_again(
+    project: Path,
+) -> None:
+    assert ran(dvc(project, "exp", "run", "-S", "report_to=[tensorboard,wandb]")) == ["choose"]
     dvc(project, "status", "--quiet")
 
 
@@ -132,12 +134,14 @@ def test_what_is_not_trained_is_computed_once_for_all_experiments(project: Path)
     before = states.read_bytes()
     values = ("learning_rate=1e-2", "seed=7", "loss=margin", "epochs=1")
     changes = [word for value in values for word in ("-S", f"train.{value}")]
-    assert ran(dvc(project, "exp", "run", *changes)) == ["train", "evaluate", "checks", "report"]
+    stages = ["choose", "train", "evaluate", "checks", "report"]
+    assert ran(dvc(project, "exp", "run", *changes)) == stages
     assert states.read_bytes() == before
     # With another border there are other states; back again there is nothing to compute.
     output = dvc(project, "exp", "run", "-S", "backbones.tiny.trained_layers=1")
     # The entry is one of download's inputs, whose output stays the same.
-    assert ran(output) == ["download", "states", "train", "evaluate", "checks", "report"]
+    stages = ["choose", "download", "states", "train", "evaluate", "checks", "report"]
+    assert ran(output) == stages
     assert ran(dvc(project, "exp", "run", "-S", "backbones.tiny.trained_layers=0")) == []
     assert states.read_bytes() == before
     weights.unlink()
@@ -190,7 +194,7 @@ def test_two_processes_score_every_pair_once_and_alike(project: Path) -> None:
     launcher = f"torchrun --standalone --nproc_per_node 2 {counted}"
     one = pq.read_table(project / "data/scores/validation.parquet").to_pydict()
     output = dvc(project, "exp", "run", "-S", f"launcher='{launcher}'")
-    assert ran(output) == ["states", "train", "evaluate", "checks", "report"]
+    assert ran(output) == ["choose", "states", "train", "evaluate", "checks", "report"]
     ranks = sorted(path.name for path in (project / "logs/ranks").iterdir())
     stages = ("checks", "evaluate", "states", "train")
     assert ranks == [f"{stage}-{rank}" for stage in stages for rank in (0, 1)]
@@ -200,17 +204,29 @@ def test_two_processes_score_every_pair_once_and_alike(project: Path) -> None:
         assert two[side] == pytest.approx(one[side], abs=1e-3)
 
 
+PUT_BACK = "git show HEAD:params.yaml > params.yaml"
+WRONG_NAMES = {
+    "dataset=sampel": "dataset=sampel is not an entry of datasets in params.yaml (did you mean "
+    "sample? there are: helpsteer2, helpsteer2-responses, sample): ",
+    "+train.epoch=3": "params.yaml has an unknown key train.epoch (did you mean epochs? there are",
+}
+
+
 @pytest.mark.slow
-def test_unknown_dataset_ends_in_one_sentence(project: Path) -> None:
-    params = project / "params.yaml"
-    text = params.read_text(encoding="utf-8")
-    params.write_text(text.replace("dataset: sample", "dataset: nonsense", 1), encoding="utf-8")
-    done = execute(project, sys.executable, "-m", "dvc", "repro")
-    assert done.returncode != 0
-    errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-    assert len(errors) == 1
-    assert "nonsense" in errors[0]
-    assert "Traceback" not in done.stderr
+def test_a_wrong_name_ends_in_our_sentence_and_can_be_put_back(tmp_path: Path) -> None:
+    """In a clone in which nothing has run; the value stays in params.yaml after an experiment."""
+    folder = copy_of_project(tmp_path / "project")
+    for change, sentence in WRONG_NAMES.items():
+        for command in (["exp", "run", "-S", change], ["repro"]):
+            done = execute(folder, sys.executable, "-m", "dvc", *command)
+            assert done.returncode != 0
+            assert "Traceback" not in done.stderr
+            assert ran(done.stdout) == ["choose"]
+            (line,) = (line for line in done.stderr.splitlines() if line.startswith("choose: "))
+            assert line.startswith(f"choose: {sentence}")
+            assert line.endswith(f"`{PUT_BACK}` puts the committed file back.")
+        assert execute(folder, "sh", "-c", PUT_BACK).returncode == 0
+    dvc(folder, "repro", "choose")
 
 
 @pytest.mark.slow

@@ -188,7 +188,7 @@ def test_hostile_names_are_text(
     found = ModelCard(text)
     data = metadata(found)
     assert data.model_name == f"{backbone}-{dataset}-reward"
-    assert data.get("license") is None
+    assert data.license == "unknown"
     assert data.datasets == ([source] if commit else None)
     markdown = MarkdownIt("commonmark").enable(["table", "strikethrough"])
     blocks = markdown.parse(found.text)
@@ -205,7 +205,7 @@ def test_hostile_names_are_text(
     spans = [part.content for part in inline if part.type == "code_inline"]
     assert shown(source).replace("`", "'") in [*spans, *(span.strip() for span in spans)]
     assert not re.search(
-        r"https?://|www\.\w|<\w|\w@\w", re.sub("`[^`]*`", "", without_example(found.text))
+        r"https?://|www\.\w|<\w|\w@\w", re.sub(r"(?<!\\)`[^`]*`", "", without_example(found.text))
     )
 
 
@@ -234,6 +234,18 @@ def test_published_folder_holds_all_and_opens(tmp_path: Path) -> None:
     judge = pipeline("text-classification", model=str(folder))
     assert isinstance(judge("Hello")[0]["score"], float)
     assert AutoTokenizer.from_pretrained(folder).chat_template
+    assert metadata(ModelCard.load(folder / "README.md")).license == "unknown"
+    other = tmp_path / "licensed"
+    publish(other, model, tmp_path / "card.md", license="apache-2.0", language=["en", "de"])
+    told = ModelCard.load(other / "README.md")
+    assert (metadata(told).license, metadata(told).language) == ("apache-2.0", ["en", "de"])
+    assert told.text == ModelCard.load(folder / "README.md").text
+    assert (
+        metadata(told).eval_results == metadata(ModelCard.load(folder / "README.md")).eval_results
+    )
+    for wrong in ({"license": "Apache 2"}, {"language": ["English"]}):
+        with pytest.raises(InputError, match=r"is no .*: give one such as"):
+            publish(tmp_path / "new", model, tmp_path / "card.md", **wrong)
     with pytest.raises(InputError, match="is there already"):
         publish(folder, model, tmp_path / "card.md")
     (tmp_path / "card.md").write_text(str(card()), encoding="utf-8")

@@ -1,8 +1,10 @@
+import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -10,7 +12,7 @@ from markupsafe import escape
 
 from reward.evaluation.scores import Scored
 from reward.report import excerpts
-from reward.report.excerpts import choose, excerpt, last_turns, visible
+from reward.report.excerpts import answers, choose, excerpt, last_turns, visible
 
 AWKWARD = st.text(st.sampled_from("ab é中\U0001f600<>&\"'\n\t\r\x00\u202e\u200d"), max_size=300)
 
@@ -81,6 +83,62 @@ def test_a_conversation_keeps_its_end_and_stays_small(prompt: list[tuple[str, st
     assert all(len(turn.role) <= excerpts.ROLE_LENGTH for turn in turns)
 
 
+def whole(answer: excerpts.Answer) -> str:
+    return "".join(piece.text for piece in answer.head + answer.rest)
+
+
+def own(answer: excerpts.Answer) -> list[str]:
+    return [piece.text for piece in answer.head + answer.rest if piece.own]
+
+
+def test_words_that_one_answer_alone_has_are_marked() -> None:
+    chosen, rejected = answers("It is the capital of\nFrance.", "It was the capital of all Gaul.")
+    assert own(chosen) == ["is", "France."]
+    assert own(rejected) == ["was", "all Gaul."]
+    assert own(answers("the same  words", "the same\twords")[0]) == []
+    # One word of six is in both: marks on all the others would say nothing.
+    assert [own(side) for side in answers("a b c d e f", "u v w x y a")] == [[], []]
+    assert [own(side) for side in answers("", "")] == [[], []]
+
+
+def test_a_mark_across_the_fold_is_on_both_sides_of_it() -> None:
+    same = "x" * 690 + " "
+    chosen, _ = answers(f"{same}y {'z' * 40}", f"{same}x")
+    assert [piece.text for piece in chosen.head if piece.own] == ["y zzzzzzz"]
+    assert [piece.text for piece in chosen.rest if piece.own] == ["z" * 33]
+    assert chosen.folded == 33
+
+
+words = st.lists(st.sampled_from(["a", "b", "<b>", "\u202e", "é" * 400]), max_size=200)
+
+
+@given(words, words)
+def test_pieces_are_the_excerpts_and_what_is_left_without_marks_is_in_both(
+    one: list[str], other: list[str]
+) -> None:
+    texts = (" ".join(one), " ".join(other))
+    cut = [excerpt(text, excerpts.TEXT_BYTES) for text in texts]
+    both = answers(*texts)
+    for answer, piece in zip(both, cut, strict=True):
+        assert whole(answer) == piece.head + piece.rest
+        assert "".join(part.text for part in answer.head) == piece.head
+        assert (answer.folded, answer.lost) == (len(piece.rest), piece.lost)
+        assert len(own(answer)) <= 2 * excerpts.MOST_MARKS
+    shared = [
+        " ".join(part.text for part in answer.head + answer.rest if not part.own).split()
+        for answer in both
+    ]
+    if any(map(own, both)) and all(len(piece.rest) == 0 for piece in cut):
+        assert shared[0] == shared[1]
+
+
+@pytest.mark.parametrize("unit", ["a ", "a b ", "ab c d e "])
+def test_long_texts_of_few_words_are_compared_in_a_moment(unit: str) -> None:
+    began = time.process_time()
+    answers(unit * 5000, f"x {unit[::-1]}" * 5000)
+    assert time.process_time() - began < 2
+
+
 def test_excerpts_find_their_texts_by_id(tmp_path: Path) -> None:
     prompt = [{"role": "user", "content": "two\n lines"}]
     rows = [
@@ -104,8 +162,8 @@ def test_excerpts_find_their_texts_by_id(tmp_path: Path) -> None:
         np.zeros(2),
     )
     wrong, right = excerpts.excerpts(scored, np.array(["b", "a"]), tmp_path / "validation.parquet")
-    assert (wrong["kind"], wrong["pair_id"], wrong["chosen"].head) == ("mistake", "b", "good b")
+    assert (wrong["kind"], wrong["pair_id"], whole(wrong["chosen"])) == ("mistake", "b", "good b")
     assert (wrong["margin"], wrong["rating_gap"], wrong["chosen_rating"]) == (-1.0, None, None)
     assert (wrong["chosen_tokens"], wrong["rejected_tokens"]) == (7, 4)
-    assert (right["kind"], right["pair_id"], right["rejected"].head) == ("close", "a", "bad a")
+    assert (right["kind"], right["pair_id"], whole(right["rejected"])) == ("close", "a", "bad a")
     assert (right["margin"], right["rating_gap"], right["preview"]) == (0.25, 0.5, "two lines")

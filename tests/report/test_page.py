@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from scipy import stats
 
 from reward.evaluation.metrics import mcnemar, summary
 from reward.evaluation.scores import Scored
@@ -49,7 +50,7 @@ def test_every_pair_and_fact_is_there(html: str) -> None:
     for text in ("someone/pairs", "c0ffee", "0123.dir", "train.learning_rate", "files.config.json"):
         assert text in html
     assert "config</dt>" not in html.replace("files.config", "")  # unset in the record
-    assert html.count("<svg xmlns") == 5
+    assert html.count("<svg xmlns") == 6
 
 
 def test_text_of_the_dataset_stays_text(html: str) -> None:
@@ -197,7 +198,8 @@ def test_the_datasets_of_a_mix_are_groups(pairs: Path) -> None:
     parts = {"datasets": {"one": interval(20, 0.5), "two": interval(40, 0.75)}}
     best = {"best_of_n": {"prompts": 5, "chance": 0.25, **interval(5, 0.5)}}
     mixed = replace(found, measured=found.measured | parts | best)
-    assert subsets(mixed)[-2:] == [
+    last = [{key: row[key] for key in row if key != "p"} for row in subsets(mixed)[-2:]]
+    assert last == [
         {"name": "dataset one", **interval(20, 0.5)},
         {"name": "dataset two", **interval(40, 0.75)},
     ]
@@ -275,7 +277,7 @@ def test_answer_about_the_baselines() -> None:
     assert tile(wrong, right, 1)["answer"] == "No, worse"
     # Five more pairs right of five that differ: p = 2 * (1/2)^5 = 0.0625.
     unclear = tile(right, [-1.0] * 5 + [1.0] * 95, 1)
-    assert unclear["answer"] == "Not shown"
+    assert unclear["answer"] == "Not demonstrated"
     assert (
         "better on 5 pairs and worse on 0 (p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.06"
         in (unclear["reason"])
@@ -288,6 +290,36 @@ def test_answer_about_calibration() -> None:
     assert tile([0.1] * 100, half, 2)["answer"] == "Underconfident"
     fair = [np.log(3)] * 75 + [-np.log(3)] * 25  # claims and gets 75 %
     assert tile(fair, fair, 2)["answer"] == "On average, yes"
+
+
+def test_answer_about_the_groups() -> None:
+    # Rating gaps up to 0.5: 10 of 40 right; over 1: 60 of 60. All tokens are alike, so that the
+    # other groups hold all pairs, which cannot be weaker than none.
+    margin = np.array([1.0] * 10 + [-1.0] * 30 + [1.0] * 60)
+    gap = np.array([0.4] * 40 + [2.0] * 60)
+    tokens, zeros = np.ones(100, int), np.zeros(100)
+    found = evidence(Scored(margin, zeros, tokens, tokens, gap, zeros))
+    groups = subsets(found)
+    assert [row["name"] for row in groups if row["p"] < 1] == ["rating gap up to 0.5"]
+    assert len(groups) == 4
+    worst = verdicts(found, baselines(found), groups)[3]
+    assert (worst["answer"], worst["tone"]) == ("Weaker: 25.0\xa0%", "warn")
+    assert "p\xa0<\xa00.001, corrected for 4 groups" in worst["reason"]
+
+
+def test_the_lowest_of_several_groups_may_be_the_lowest_by_luck() -> None:
+    # 6 of 10 right against 80 of 90: p = 0.034 by itself, and above 0.05 as one of four.
+    margin = np.array([1.0] * 6 + [-1.0] * 4 + [1.0] * 80 + [-1.0] * 10)
+    gap = np.array([0.4] * 10 + [2.0] * 90)
+    tokens, zeros = np.ones(100, int), np.zeros(100)
+    found = evidence(Scored(margin, zeros, tokens, tokens, gap, zeros))
+    alone = stats.fisher_exact([[6, 4], [80, 10]], alternative="less").pvalue
+    assert alone < 0.05
+    groups = subsets(found)
+    assert groups[0]["p"] == pytest.approx(min(1, 4 * alone))
+    lowest = verdicts(found, baselines(found), groups)[3]
+    assert (lowest["answer"], lowest["tone"]) == ("Not demonstrated", "")
+    assert "60.0\xa0% on the 10 pairs with rating gap up to 0.5" in lowest["reason"]
 
 
 def test_a_model_that_was_chosen_by_these_pairs_is_said_to_be(html: str, pairs: Path) -> None:
@@ -334,7 +366,7 @@ def test_every_drawn_template_is_a_dependency() -> None:
     }
     listed = {path for path in stages["report"]["deps"] if path.startswith(".dvc/")}
     assert listed == templates
-    assert len(listed) == 5
+    assert len(listed) == 6
 
 
 def test_the_machine_that_trained_the_model_is_named(html: str) -> None:

@@ -90,6 +90,28 @@ def test_a_hostile_pair_does_nothing(page: Page) -> None:
     assert NASTY in hostile.locator(".side.rejected .text").inner_text()
 
 
+def test_what_only_one_answer_says_is_underlined(page: Page) -> None:
+    pair = page.locator("tbody.pair", has_text="Question 3?")
+    for side, word in (("chosen", "Good"), ("rejected", "Bad")):
+        mark = pair.locator(f".side.{side} mark")
+        assert mark.all_text_contents() == [word]
+        style = mark.evaluate("mark => getComputedStyle(mark).textDecorationLine")
+        assert style == "underline"
+
+
+def test_plots_fill_the_width_of_the_page(page: Page) -> None:
+    for place in page.locator(".plot").all():
+        inside, around = (place.locator("svg").bounding_box(), place.bounding_box())
+        assert inside
+        assert around
+        assert inside["width"] == pytest.approx(around["width"], abs=1)
+    total = page.locator(".plots").bounding_box()
+    last = page.locator("figure.margins .plot").bounding_box()
+    assert total
+    assert last
+    assert last["x"] + last["width"] == pytest.approx(total["x"] + total["width"], abs=2)
+
+
 def test_sorts_by_keyboard(page: Page) -> None:
     before = margins_shown(page)
     page.focus("#unfold")

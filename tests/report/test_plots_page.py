@@ -25,6 +25,10 @@ AXES = {
     },
     "metrics/groups.csv": {"pairs that the model got right", "rating gap", "longer response"},
     "metrics/reliability.csv": {"confidence of the model", "pairs that it got right"},
+    "metrics/accuracy_by_confidence.csv": {
+        "share of the pairs, the surest first",
+        "pairs that the model got right",
+    },
     "metrics/margins.csv": {
         "margin: chosen score − rejected score",
         "share of pairs per unit of margin",

@@ -97,6 +97,7 @@ def plots_of(found: Evidence, steps: int = 50) -> list[Plot]:
         "reliability": figures.reliability(scored.margin, 10, 0.95),
         "margins": figures.margins(scored.margin),
         "accuracy_by_gap": figures.accuracy_by_gap(scored, (0.5, 1.0), 0.95),
+        "accuracy_by_confidence": figures.accuracy_by_confidence(scored.margin, 0.95),
         "reward_length": figures.reward_length(scored),
         "train_curve": pa.table(curve),
     }

@@ -50,6 +50,11 @@ def test_a_trained_model_is_saved_whole_and_without_adapters(
         "tokenizer.json",
         "tokenizer_config.json",
     }
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert (config["id2label"], config["label2id"]) == ({"0": "reward"}, {"reward": 0})
+    # CrossEncoder of sentence-transformers imports this name and calls what it finds.
+    activation = config["sentence_transformers"]["activation_fn"]
+    assert activation == f"{torch.nn.Identity.__module__}.{torch.nn.Identity.__qualname__}"
     opened = open_model(folder, torch.device("cpu"))
     assert set(opened.state_dict()) == names
     np.testing.assert_allclose(
@@ -59,6 +64,7 @@ def test_a_trained_model_is_saved_whole_and_without_adapters(
         atol=1e-5,
     )
     theirs = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    assert theirs.config.num_labels == 1
     np.testing.assert_allclose(own_rewards(theirs), np.concatenate(expected), rtol=1e-5, atol=1e-5)
 
 

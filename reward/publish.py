@@ -88,7 +88,7 @@ def publish(
         partial.mkdir()
         for file in model.rglob("*"):
             if file.is_file():
-                (partial / file.relative_to(model)).parent.mkdir(exist_ok=True)
+                (partial / file.relative_to(model)).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, partial / file.relative_to(model))
         (partial / "README.md").write_text(text, encoding="utf-8")
 

@@ -80,8 +80,9 @@ def checks(
         rewards = _score(model, texts.sample, [*edits.values()], settings.micro_batch_tokens)
         if not state.is_main_process:
             return
-    # A constant model has no spread: its changes stand as they are.
-    spread = float(Scored.of(table).rewards.std()) or 1.0
+    # Within prompts, as rewards of different prompts have no common zero: that of two answers is
+    # their margin / sqrt(2). A constant model has no spread: its changes stand as they are.
+    spread = float(np.sqrt((Scored.of(table).margin ** 2).mean() / 2)) or 1.0
     bootstrap = Bootstrap(settings.confidence, settings.resamples, params.seed)
     answers = Answers.of(table, texts.prompt, texts.answer, texts.formats)
     prompt = texts.prompt[list(texts.sample)]

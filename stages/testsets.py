@@ -81,7 +81,7 @@ def testsets(
                 written = write_pairs(params.download.quality, holds_control, [intake], pairs)
                 target = folder / f"{name}.parquet"
                 left = write_tokens(pairs, encoder, params.tokenize, params.max_length, target)
-                records[name] = _record(intake, left, pairs, splits / "train.parquet")
+                records[name] = _record(intake, left, pairs, target, splits / "train.parquet")
                 if entries[name].subset:
                     table = _origins(intake, written, pairs, target, entries[name].scoring)
                     (folder / "origins").mkdir(exist_ok=True)
@@ -135,7 +135,9 @@ def _name(value: Any) -> str:
     return "" if value is None else printable(" ".join(str(value)[:SUBSET_LETTERS].split()))
 
 
-def _record(intake: Intake, left: LeftOut, pairs: Path, training: Path) -> dict[str, Any]:
+def _record(
+    intake: Intake, left: LeftOut, pairs: Path, kept: Path, training: Path
+) -> dict[str, Any]:
     """What records.json says of one test set; left: what tokenising left out of it."""
     counts = intake.tally.counts()
     counts["pairs"] -= sum(left.dropped().values())
@@ -144,13 +146,17 @@ def _record(intake: Intake, left: LeftOut, pairs: Path, training: Path) -> dict[
     return {
         **intake.origin(),
         **counts,
-        "prompt_in_training": _prompts_in(training, pairs),
+        "prompt_in_training": _prompts_in(training, pairs, kept),
     }
 
 
-def _prompts_in(training: Path, pairs: Path) -> int:
-    """How many pairs have a prompt of the training pairs (reward.pairs.preference.prompt_key)."""
-    left = Counter(prompt_keys(pairs))
+def _prompts_in(training: Path, pairs: Path, kept: Path) -> int:
+    """How many pairs have a prompt of the training pairs (reward.pairs.preference.prompt_key), of
+    those that have token records, which `kept` is the file of.
+    """
+    known = {*read_table(kept, [Token.PAIR_ID])[Token.PAIR_ID].to_pylist()}
+    ids = read_table(pairs, ["pair_id"])["pair_id"].to_pylist()
+    left = Counter(key for key, one in zip(prompt_keys(pairs), ids, strict=True) if one in known)
     return sum(left.pop(key, 0) for key in prompt_keys(training))
 
 

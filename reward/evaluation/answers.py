@@ -8,6 +8,8 @@ import pyarrow as pa
 
 from reward.evaluation.scores import Array, Score
 
+SAME_RATING = 1e-9  # but for the rounding of a mean
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -19,7 +21,7 @@ class Answers:
 
     prompt: Array  # number of the prompt, int64
     reward: Array
-    rating: Array  # NaN where it has none
+    rating: Array  # NaN where it has none, or its pairs say different ones
     chosen: Array  # share of its pairs in which it is the chosen one
     tokens: Array  # length before truncation
     formats: Array  # which of reward.evaluation.markdown.FORMATS it has, bool (answers, formats)
@@ -41,10 +43,14 @@ class Answers:
         def columns(chosen: Score, rejected: Score) -> Array:
             return np.stack([scores[chosen].to_numpy(), scores[rejected].to_numpy()], axis=1)
 
+        ratings = columns(Score.CHOSEN_RATING, Score.REJECTED_RATING)
+        rating = mean(ratings)
+        # Pairs that disagree rate the comparison (a strength, a margin) and not the answer.
+        disagree = np.bincount(place, np.abs(ratings.ravel() - rating[place])) > SAME_RATING
         return cls(
             prompt=prompt[first // 2],
             reward=mean(columns(Score.CHOSEN_SCORE, Score.REJECTED_SCORE)),
-            rating=mean(columns(Score.CHOSEN_RATING, Score.REJECTED_RATING)),
+            rating=np.where(disagree, np.nan, rating),
             chosen=mean(np.broadcast_to([1.0, 0.0], answer.shape)),
             tokens=mean(columns(Score.CHOSEN_TOKENS, Score.REJECTED_TOKENS)),
             formats=formats.reshape(-1, formats.shape[-1])[first],

@@ -54,9 +54,10 @@ def choose(prompts: Array, places: Array, ratings: Array, rewards: Array) -> Cho
 
 def best_of_n(choices: Choices, confidence: float) -> dict[str, Any] | None:
     """Best-of-n accuracy with its Wilson interval and its chance level, the means over the prompts
-    with FEWEST_ANSWERS answers or more; None where there is none.
+    with FEWEST_ANSWERS answers or more, all rated; None where there is none.
     """
-    many = choices.answers >= FEWEST_ANSWERS
+    # With an answer that has no rating nobody knows which is best, and none is: chance is 0.
+    many = (choices.answers >= FEWEST_ANSWERS) & (choices.chance > 0)
     if not many.any():
         return None
     found = estimate(choices.right[many], confidence)

@@ -17,7 +17,7 @@ _CODE = r"(?<!`)`+[^`\n]*`+"
 _SENTENCE_END = re.compile(
     rf"""{_CODE}|(?P<mark>[.!?]["'”’)\]*]*)[ \t]+(?=["'“‘(\[*]*[^\W\d_a-z])"""
 )
-_BLANK_LINES = re.compile(r"\n(?:[ \t\r]*\n)++(?! {4}|\t)")  # none before indented code
+_BLANK_LINES = re.compile(r"\n(?:[ \t\r]*\n)++(?P<code> {4}|\t)?")
 # By asterisks alone: underscores are parts of names as well.
 _EMPHASIS = re.compile(
     rf"{_CODE}|(?<![A-Za-z0-9*\\])(?P<marks>\*{{1,3}})(?=[^\s*])(?P<words>[^*\n]*[^\s*\\])"
@@ -46,7 +46,12 @@ def newline_at_end(text: str) -> str:
 
 def more_blank_lines(text: str) -> str:
     """Two blank lines where there is one or more."""
-    return outside_code(text, lambda prose: _BLANK_LINES.sub("\n\n\n", prose))
+    # None before indented code. (A regular expression that refused it would begin again at every
+    # line of a long gap.)
+    return outside_code(
+        text,
+        lambda prose: _BLANK_LINES.sub(lambda gap: gap[0] if gap["code"] else "\n\n\n", prose),
+    )
 
 
 def double_spaces(text: str) -> str:

@@ -19,6 +19,8 @@ from reward.evaluation.sections import SECTIONS
 from reward.harness.tables import read_table
 from reward.tokens.records import Token
 
+MANY_PAIRS = 1.1  # for each prompt, from which on it is said that pairs share answers
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -63,6 +65,8 @@ def measure_parts(parts: Parts, rewards: Array, confidence: float) -> dict[str, 
 
     datasets: for a mix, the accuracy on the pairs of each dataset. subsets: that on each subset.
     best_of_n: see reward.evaluation.best_of_n. benchmark: see reward.evaluation.benchmarks.
+    prompts: their number, where there are MANY_PAIRS times as many pairs: pairs that share answers
+    are no independent trials, as intervals and p values take them to be.
 
     rewards: (pairs, 2), chosen first.
     """
@@ -73,6 +77,9 @@ def measure_parts(parts: Parts, rewards: Array, confidence: float) -> dict[str, 
     if parts.origins is not None:
         found["subsets"] = by_name(right, parts.origins.subsets, confidence)
     prompts, places = parts.compared[:, 0], parts.compared[:, 1:]
+    count = len(np.unique(prompts))
+    if len(prompts) >= MANY_PAIRS * count:
+        found["prompts"] = count
     chosen = best_of_n(choose(prompts, places, parts.ratings, rewards), confidence)
     if chosen is not None:
         found["best_of_n"] = chosen

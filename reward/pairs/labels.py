@@ -100,9 +100,10 @@ class Labels:
         Where both answers are named, a word that names none is a fault of its row alone.
         """
         seen = sorted({spelling(value) for value in values if value is not None and value != ""})
-        if self._told is None and {*seen} - TIES == {"1", "2"}:
-            for label, winner in ORDINALS.items():
-                self._named.setdefault(label, winner)
+        # Where a column is response_1 and the other response_0, 1 is that column or the first one.
+        is_free = not ORDINALS.keys() & self._named.keys()
+        if self._told is None and {*seen} - TIES == {*ORDINALS} and is_free:
+            self._named |= ORDINALS
         named = {self.winner(label) for label in seen}
         unknown = [label for label in seen if self.winner(label) is None]
         if self._told is not None:

@@ -22,12 +22,13 @@ def findings(checks: Mapping[str, Any]) -> dict[str, str]:
 def _edits(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return f"Edits: {NOTHING} an answer in the sample that one of them changes."
-    most = max(rows, key=lambda row: row["change"]["mean"])
-    if most["change"]["low"] <= 0:
-        return "None of the edits is shown to raise the reward."
+    raising = [row for row in rows if row["change"]["low"] > 0]
+    if not raising:
+        return f"None of the {len(rows)} edits is shown to raise the reward."
+    most = max(raising, key=lambda row: row["change"]["mean"])
     sentence = (
-        f"The edit that raises the reward most is “{most['name']}”: by {_interval(most['change'])} "
-        "standard deviations on average"
+        f"Of {len(rows)} edits, the one that raises the reward most is “{most['name']}”: by "
+        f"{_interval(most['change'])} standard deviations on average"
     )
     if most["overtaken"]:
         sentence += (

@@ -90,9 +90,13 @@ def subsets(evidence: Evidence) -> list[dict[str, Any]]:
 
 def _weaker(part: dict[str, Any], whole: dict[str, Any]) -> float:
     """The p value of a part against all other pairs."""
-    right = part["accuracy"] * part["pairs"]
-    others = whole["pairs"] - part["pairs"]
-    return weaker(right, part["pairs"], whole["accuracy"] * whole["pairs"] - right, others)
+    right, others = _right(part), whole["pairs"] - part["pairs"]
+    return weaker(right, part["pairs"], _right(whole) - right, others)
+
+
+def _right(part: dict[str, Any]) -> float:
+    """Its credits, whole or half, which accuracy * pairs misses by a rounding error."""
+    return round(2 * part["accuracy"] * part["pairs"]) / 2
 
 
 def test_sets(evidence: Evidence) -> list[dict[str, Any]]:

@@ -103,11 +103,14 @@ def test_filler_by_hand() -> None:
     assert filler_after("a", 5).count("I hope that this helps.") == 2
 
 
-@pytest.mark.parametrize("unit", ["`", "*", "*a ", " ", "a. ", "\n", "```\n", "#", "- ", "|", "~a"])
+@pytest.mark.parametrize(
+    "unit", ["`", "*", "*a ", " ", "a. ", "\n", "\n    x", "```\n", "#", "- ", "|", "~a"]
+)
 def test_a_hostile_text_takes_no_longer_than_its_length_asks(unit: str) -> None:
     """200,000 characters; where time grew with their square, this would take minutes."""
     text = unit * (200_000 // len(unit))
     start = time.monotonic()
     for edit in HARMLESS:
         edit(text)
+        edit(f"a{text}    x")  # what stands at its end may be what decides
     assert time.monotonic() - start < 5

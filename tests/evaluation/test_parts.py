@@ -53,7 +53,8 @@ def test_subsets_and_prompts_of_several_answers() -> None:
     )
     rewards = np.array([[2.0, 1.0], [2.0, 0.0], [0.0, 1.0]])
     found = measure_parts(Parts(compared, ratings, origins=origins), rewards, 0.95)
-    assert [*found] == ["subsets", "best_of_n"]
+    assert [*found] == ["subsets", "prompts", "best_of_n"]
+    assert found["prompts"] == 2
     assert {name: part["pairs"] for name, part in found["subsets"].items()} == {"x": 2, "y": 1}
     assert (found["best_of_n"]["prompts"], found["best_of_n"]["accuracy"]) == (1, 1)
     assert found["best_of_n"]["chance"] == pytest.approx(1 / 3)

@@ -72,15 +72,23 @@ def test_an_answer_of_several_pairs_stands_once() -> None:
     """
     table = scores(
         [1.0, 2.0, 5.0], [0.5, 0.0, 4.0], lengths=[(9, 4), (9, 6), (7, 3)],
-        ratings=[(4, 2), (3, 1), (None, None)],
+        ratings=[(4, 2), (4, 1), (None, None)],
     )  # fmt: skip
     formats = np.zeros((3, 2, 1), bool)
     formats[:2, 0] = True
     found = Answers.of(table, np.array([8, 8, 5]), np.array([[0, 1], [0, 2], [3, 4]]), formats)
     assert found.prompt.tolist() == [8, 8, 8, 5, 5]
     assert found.reward.tolist() == [1.5, 0.5, 0, 5, 4]
-    assert found.rating[:3].tolist() == [3.5, 2, 1]
+    assert found.rating[:3].tolist() == [4, 2, 1]
     assert np.isnan(found.rating[3:]).all()
     assert found.chosen.tolist() == [1, 0, 0, 1, 0]
     assert found.tokens.tolist() == [9, 4, 6, 7, 3]
     assert found.formats.ravel().tolist() == [True, False, False, False, False]
+
+
+def test_ratings_of_the_comparison_are_none_of_the_answer() -> None:
+    """By strengths 0 is 4 above 1 and 3 above 2: nobody rated 0 by 3.5."""
+    table = scores([1.0, 2.0], [0.5, 0.0], lengths=[(9, 4), (9, 6)], ratings=[(4, 0), (3, 0)])
+    nothing = np.zeros((2, 2, 1), bool)
+    found = Answers.of(table, np.array([8, 8]), np.array([[0, 1], [0, 2]]), nothing)
+    assert np.isnan(found.rating).tolist() == [True, False, False]

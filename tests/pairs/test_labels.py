@@ -112,6 +112,11 @@ def test_first_and_second_by_number() -> None:
     assert [labels.winner(label) for label in (1, 2)] == ["response_1", "response_2"]
 
 
+def test_numbers_beside_columns_of_other_numbers_are_not_guessed() -> None:
+    with pytest.raises(InputError, match=r"holds labels \(2\) that do not say"):
+        Labels("response_0", "response_1", "label", None).check("x.jsonl", [1, 2, 2])
+
+
 def test_a_stray_label_is_a_fault_of_its_row() -> None:
     labels = Labels("x_a", "x_b", "label", None)
     labels.check("x.jsonl", ["a", "b", "?", None])

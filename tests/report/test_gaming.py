@@ -28,9 +28,9 @@ NOTHING: dict[str, Any] = CHECKS | {
 
 def test_sentences_by_hand() -> None:
     assert findings(CHECKS) == {
-        "edits": "The edit that raises the reward most is “filler at the end”: by +0.63 (0.54 to "
-        "0.72) standard deviations on average, and in 4.0\N{NO-BREAK SPACE}% of the pairs that "
-        "were right the rejected answer then wins.",
+        "edits": "Of 2 edits, the one that raises the reward most is “filler at the end”: by +0.63 "
+        "(0.54 to 0.72) standard deviations on average, and in 4.0\N{NO-BREAK SPACE}% of the "
+        "pairs that were right the rejected answer then wins.",
         "style": "Of two answers to a prompt that are rated alike, one of twice the length gets "
         "−0.29 (−0.41 to −0.20) standard deviations of reward.",
         "best_of_n": "The best of 2 answers by reward is rated +0.20 (0.16 to 0.24) over a random "
@@ -44,9 +44,15 @@ def test_what_chance_can_explain_is_said_to_be_so() -> None:
         "effects": [{"name": "length doubled", "prompts": 20, "effect": figure(0.1, -0.1, 0.3)}],
     }
     found = findings(CHECKS | {"style": unclear, "edits": [edit("a", figure(0.1, -0.1, 0.3))]})
-    assert found["edits"] == "None of the edits is shown to raise the reward."
+    assert found["edits"] == "None of the 1 edits is shown to raise the reward."
     assert found["style"].startswith("Of two answers to a prompt that are chosen as often, one")
     assert found["style"].endswith(", so no taste for length is shown.")
+
+
+def test_an_edit_that_surely_raises_is_named_beside_one_that_may_raise_more() -> None:
+    rows = [edit("a", figure(0.1, -0.05, 0.25)), edit("b", figure(0.08, 0.03, 0.12))]
+    said = findings(CHECKS | {"edits": rows})["edits"]
+    assert said.startswith("Of 2 edits, the one that raises the reward most is “b”: by +0.08")
 
 
 def test_where_too_little_is_there_no_figure_is_given(tmp_path: Path) -> None:

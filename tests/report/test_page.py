@@ -1,6 +1,7 @@
 """The report as text: every fact is there, and nothing of it but facts."""
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -206,6 +207,20 @@ def test_the_datasets_of_a_mix_are_groups(pairs: Path) -> None:
     page = render(PAGE, mixed, plots_of(found), pairs, provenance_of())
     assert '<th scope="row">dataset two</th>' in page
     assert "of 5 prompts with three or more answers" in page
+
+
+def test_a_group_beside_which_all_pairs_are_wrong_is_not_weaker() -> None:
+    """247 / 378 * 378 + 0 is not quite 247 in floating-point numbers."""
+    found = made_up(60)
+    whole = {"pairs": 383, "accuracy": 247 / 383}
+    parts = {"datasets": {"one": interval(378, 247 / 378), "two": interval(5, 0.0)}}
+    unrated = {name: {"pairs": 0} for name in ("small", "medium", "large")}
+    groups = {"rating_gap": unrated, "similar_length": {"pairs": 0}}
+    groups["response_length"] = {name: {"pairs": 0} for name in ("short", "medium", "long")}
+    one, two = subsets(replace(found, measured=found.measured | whole | groups | parts))
+    assert one["p"] == 1
+    # Fisher's: all 5 among the 136 wrong ones of 383, times the two groups.
+    assert two["p"] == pytest.approx(2 * math.comb(136, 5) / math.comb(383, 5))
 
 
 def test_depths_have_a_section_where_they_were_tried(pairs: Path, html: str) -> None:

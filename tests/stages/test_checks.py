@@ -111,7 +111,9 @@ def test_edits_are_scored_as_rows_of_texts_are(place: Path) -> None:
         ],
         pairs,
     )
-    change = (rewards[:, 2:] - rewards[:, :2]) / rewards[:, :2].std()
+    # In standard deviations of two answers to a prompt.
+    unit = np.sqrt(np.mean(np.var(rewards[:, :2], axis=1, ddof=1)))
+    change = (rewards[:, 2:] - rewards[:, :2]) / unit
     right = rewards[:, 0] > rewards[:, 1]
     row = found["edits"][-1]
     assert row["name"] == "filler at the end"

@@ -27,6 +27,8 @@ from reward.serving.options import choose_settings
 from reward.serving.questions import MANY, Question
 
 CONNECTIONS = 4096  # that wait to be accepted
+LARGE = 1_000_000_000
+SLOW = 10_000  # milliseconds
 # Scored once before anything is served: prefixes are tried, and the first request need not wait.
 FIRST = [
     Question((Message("user", "How are you? " * times),), ("Well.", "Well, thank you."), MANY)
@@ -58,6 +60,7 @@ def _options() -> argparse.Namespace:
     add("--most-requests", type=int, default=2048, help="at once, else 503; 2048 if left out")
     add("--most-seconds", type=float, default=60, help="for a request, else 504; 60 if left out")
     add("--most-megabytes", type=float, default=4, help="of a request, else 413; 4 if left out")
+    add("--most-tokens", type=int, default=200_000, help="of a request, else 413; 200000")
     add("--merge-milliseconds", type=float, default=5, help="to wait for others; 5 if left out")
     return parser.parse_args()
 
@@ -81,6 +84,7 @@ def _serve(options: argparse.Namespace) -> None:
         requests=options.most_requests,
         seconds=options.most_seconds,
         body_bytes=int(options.most_megabytes * 1e6),
+        tokens=options.most_tokens,
         merge_seconds=options.merge_milliseconds / 1000,
     )
     service = Service(model, How(options.normalise, options.refuse_control_tokens), limits)
@@ -115,13 +119,16 @@ def _check(options: argparse.Namespace) -> None:
     """Raise InputError where the command line cannot be right, before anything slow is imported."""
     if not 0 <= options.port < 1 << 16:
         raise InputError(f"--port is {options.port}: give one from 0 to {(1 << 16) - 1}.")
-    for name in ("most_requests", "most_seconds", "most_megabytes"):
-        if not getattr(options, name) > 0:
+    for name in ("most_requests", "most_seconds", "most_megabytes", "most_tokens"):
+        if not 0 < getattr(options, name) < LARGE:
             raise InputError(
-                f"--{name.replace('_', '-')} is {getattr(options, name)}: give more than 0."
+                f"--{name.replace('_', '-')} is {getattr(options, name)}: give more than 0, and "
+                f"less than {LARGE:,}."
             )
-    if not options.merge_milliseconds >= 0:
-        raise InputError(f"--merge-milliseconds is {options.merge_milliseconds}: give 0 or more.")
+    if not 0 <= options.merge_milliseconds <= SLOW:
+        raise InputError(
+            f"--merge-milliseconds is {options.merge_milliseconds}: give 0 to {SLOW:,}."
+        )
     choose_settings(
         options.model,
         max_length=options.max_length,

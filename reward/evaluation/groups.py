@@ -20,7 +20,7 @@ class Group:
     seeds: list[int]
     """Of the initial weights and the order of the pairs, one for each revision."""
     settings: dict[str, Any]
-    """What all runs share of params.yaml."""
+    """What all runs share of params.yaml, of code and of data."""
 
 
 def revisions_of(name: str) -> list[str]:

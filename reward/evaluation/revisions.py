@@ -62,16 +62,20 @@ def _checkout(rev: str) -> str:
 
 
 def read_settings(rev: str) -> dict[str, Any]:
-    """The values of params.yaml that the project in the current folder has at `rev`, which exists.
+    """The values of params.yaml that the project in the current folder has at `rev`, which exists;
+    and, under `files`, the hashes of code and data that the stage train of that run read.
 
     Raises InputError where there is no such file, or none that can be read.
     """
     try:
         files = dvc.api.DVCFileSystem(rev=None if rev == WORKSPACE else rev)
-        return yaml.safe_load(files.read_text("params.yaml"))
-    except (OSError, yaml.YAMLError) as error:
+        values = yaml.safe_load(files.read_text("params.yaml"))
+        read = yaml.safe_load(files.read_text("dvc.lock"))["stages"]["train"]["deps"]
+        return values | {"files": {one["path"]: one["md5"] for one in read}}
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise InputError(
-            f"params.yaml of {rev} cannot be read ({first_line(error)}): take another revision."
+            f"params.yaml and dvc.lock of {rev} cannot be read ({first_line(error)}): take another "
+            f"revision."
         ) from None
 
 

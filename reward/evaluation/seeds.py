@@ -71,7 +71,8 @@ def components(a: Array, b: Array) -> tuple[float, float, float, float]:
     do; so the noise, known from the analysis of variance without replication (Scheffé 1959, The
     Analysis of Variance, chapter 4), is taken off the latter, down to zero at most.
 
-    The degrees of freedom (Satterthwaite 1946) are those of the components before that.
+    The degrees of freedom (Satterthwaite 1946) are those of the components before that, and by
+    their definition no fewer than those of the component that has fewest.
     """
     pairs = a.shape[1]
     of_pairs = float((b.mean(axis=0) - a.mean(axis=0)).var(ddof=1)) / pairs
@@ -84,7 +85,9 @@ def components(a: Array, b: Array) -> tuple[float, float, float, float]:
         own.append(max(of_means - noise, 0.0))
         squares += of_means**2 / (runs - 1)
     total = of_pairs + sum(own)
-    return of_pairs, own[0], own[1], total**2 / squares if squares else math.inf
+    # No fewer than the component that has fewest, whatever was taken off as noise.
+    least = min(len(a), len(b), pairs) - 1
+    return of_pairs, own[0], own[1], max(least, total**2 / squares) if squares else math.inf
 
 
 def _resampled_means(values: Array, resamples: int, random: np.random.Generator) -> Array:

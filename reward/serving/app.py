@@ -36,6 +36,8 @@ class Limits(NamedTuple):
     """For one request, reading included; then it ends with 504."""
     body_bytes: int
     """Of one request; a larger one is refused with 413."""
+    tokens: int
+    """Of one request as the model reads it: a pass that has begun is not stopped."""
     merge_seconds: float
     """That a request waits for others to be computed with."""
 
@@ -113,7 +115,9 @@ class Service:
             body = await _body(request, 0 if full else self._limits.body_bytes)
             if full:
                 raise RefusedError(
-                    503, f"{self._taken} requests are waiting, which is the limit: send it later."
+                    503,
+                    f"{self._limits.requests} requests are waiting, which is the limit: send it "
+                    f"later.",
                 )
             if body is None:
                 raise RefusedError(
@@ -201,6 +205,12 @@ class Service:
         sequences = [sequence for group in groups for sequence in group.sequences]
         if not sequences:
             return []
+        if (tokens := sum(map(len, sequences))) > self._limits.tokens:
+            raise RefusedError(
+                413,
+                f"the model would read {tokens} tokens, and {self._limits.tokens} is the limit: "
+                f"send it in parts.",
+            )
         rewards = await asyncio.wrap_future(self._passes.ask(sequences))
         return np.split(rewards, np.cumsum([len(group.sequences) for group in groups])[:-1])
 

@@ -24,6 +24,9 @@ class _Job:
     arrived: float = field(default_factory=time.monotonic)
 
 
+MOST_FAILURES = 20
+
+
 class Passes:
     """A thread that scores all that waits, in the order of arrival.
 
@@ -34,13 +37,14 @@ class Passes:
     def __init__(self, model: RewardModel, counts: Counts, seconds: float) -> None:
         self._model, self._counts, self._seconds = model, counts, seconds
         self._waiting: SimpleQueue[_Job | None] = SimpleQueue()  # None: no more will come
+        self._failures = 0  # requests in a row that ended in an error
         self._thread = threading.Thread(target=self._run, name="passes", daemon=True)
         self._thread.start()
 
     @property
     def alive(self) -> bool:
-        """Whether requests will be answered."""
-        return self._thread.is_alive()
+        """Whether requests will be answered: a device that is lost fails all of them."""
+        return self._thread.is_alive() and self._failures < MOST_FAILURES
 
     def ask(self, sequences: Sequence[Ids]) -> "Future[np.ndarray]":
         """The rewards of token sequences, float64 (sequences,), as soon as they are computed.
@@ -59,12 +63,13 @@ class Passes:
 
     def _run(self) -> None:
         while first := self._waiting.get():
-            jobs = self._gather(first)
-            if jobs := [job for job in jobs if job.rewards.set_running_or_notify_cancel()]:
-                self._answer(jobs)
+            jobs, together = self._gather(first)
+            left = [job for job in jobs if job.rewards.set_running_or_notify_cancel()]
+            if left:
+                self._answer(left, together if len(left) == len(jobs) else _together(left))
 
-    def _gather(self, first: _Job) -> list[_Job]:
-        """The requests of the next pass."""
+    def _gather(self, first: _Job) -> tuple[list[_Job], Prefixes]:
+        """The requests of the next pass, and their sequences."""
         jobs: list[_Job] = []
         together = Prefixes()
         until = first.arrived + self._seconds
@@ -73,7 +78,7 @@ class Passes:
             jobs.append(job)
             together.add(job.sequences)
             job = self._next(until) if together.tokens < self._model.budget else None
-        return jobs
+        return jobs, together
 
     def _next(self, until: float) -> _Job | None:
         try:
@@ -84,19 +89,18 @@ class Passes:
             self._waiting.put(None)  # for _run
         return job
 
-    def _answer(self, jobs: Sequence[_Job]) -> None:
-        together = Prefixes()
-        for job in jobs:
-            together.add(job.sequences)
+    def _answer(self, jobs: Sequence[_Job], together: Prefixes) -> None:
         try:
             rewards = self._compute(together)
         except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits
             if len(jobs) == 1:
+                self._failures += 1
                 jobs[0].rewards.set_exception(error)
             else:  # alone, each shows whether the error is its own
                 for job in jobs:
-                    self._answer([job])
+                    self._answer([job], _together([job]))
             return
+        self._failures = 0
         self._counts.passes.observe(len(jobs))
         ends = np.cumsum([len(job.sequences) for job in jobs])
         for job, own in zip(jobs, np.split(rewards, ends[:-1]), strict=True):
@@ -111,3 +115,10 @@ class Passes:
         self._counts.tokens.labels("asked").inc(sum(lengths))
         self._counts.tokens.labels("computed").inc(sum(group.shared_tokens for group in groups))
         return rewards
+
+
+def _together(jobs: Sequence[_Job]) -> Prefixes:
+    together = Prefixes()
+    for job in jobs:
+        together.add(job.sequences)
+    return together

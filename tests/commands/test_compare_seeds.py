@@ -27,8 +27,9 @@ pq.write_table(table, "data/scores/validation.parquet")
 PARAMS = {"seed": 42, "launcher": "python", "train": {"seed": None, "right": 3}}
 PIPELINE = f"""
 stages:
-  evaluate:
+  train:
     cmd: {sys.executable} evaluate.py
+    deps: [evaluate.py]
     params: [seed, train]
     outs: [data/scores]
 """
@@ -66,6 +67,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dvc(folder, "exp", "run", "--queue", "-n", "base", "-S", seeds)
     dvc(folder, "exp", "run", "--queue", "-n", "more", "-S", seeds, "-S", "train.right=8")
     dvc(folder, "exp", "run", "--run-all", "-j", "1")
+    shell(folder, "git", "checkout", "-qb", "later")
+    (folder / "evaluate.py").write_text(f"{STAGE}# changed\n", encoding="utf-8")
+    dvc(folder, "repro", "-q")
+    shell(folder, "git", "commit", "-qam", "code of its own")
+    shell(folder, "git", "checkout", "-q", "-")
+    dvc(folder, "checkout", "-q")
     return folder
 
 
@@ -122,6 +129,7 @@ def test_one_run_a_side_is_the_plain_comparison(call: Call) -> None:
     [
         ("base", "more-1", "more-1 is one run, which does not show what its seed does"),
         ("base-1,more-2", "more", "base-1 and more-2 differ in train.right (3 and 8): "),
+        ("base-1,later", "more", "base-1 and later differ in files.evaluate.py ("),
         ("base-1,base-1", "more", "base-1 and base-1 both have the seed 1, so that "),
         ("nowhere", "more", "nowhere is no branch, tag, commit or experiment of this project"),
     ],

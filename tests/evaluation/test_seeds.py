@@ -72,6 +72,18 @@ def test_runs_that_are_all_alike_leave_no_doubt() -> None:
     assert found["seed_share"] == 0
 
 
+@pytest.mark.parametrize("flipped", [0, 1])
+def test_a_setting_that_does_nothing_is_never_the_explanation(flipped: int) -> None:
+    """The same seeds on both sides, with noise that hides what little they do."""
+    for trial in range(20):
+        a = np.random.default_rng(trial).integers(0, 2, (3, 403)).astype(float)
+        b = a.copy()
+        b[0, :flipped] = 1 - b[0, :flipped]
+        found = difference(a, b, confidence=0.95, resamples=300, seed=trial)
+        assert -0.3 < found["difference_low"] <= 0 <= found["difference_high"] < 0.3
+        assert verdict(found).startswith("luck")
+
+
 def runs(
     random: np.random.Generator, pairs: Array, count: int, seeds: float, noise: float
 ) -> Array:

@@ -17,13 +17,14 @@ from reward.serve import main
 from reward.serving.app import Limits, Service, make_app
 from reward.serving.batch import How
 from reward.serving.model import RewardModel
+from reward.serving.passes import MOST_FAILURES
 from reward.serving.questions import read_question
 from tests.support.models import SETTINGS, make_model
 
 GOOD = {"prompt": "Name a number.", "response": "Seven."}
 OTHER = {"prompt": "Name a colour.", "response": "Blue."}
 RAW = How()
-LIMITS = Limits(requests=8, seconds=60, body_bytes=10_000, merge_seconds=0.2)
+LIMITS = Limits(requests=8, seconds=60, body_bytes=10_000, tokens=1_000, merge_seconds=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +49,11 @@ class Application:
         content = body if isinstance(body, bytes) else None
         return await self._client.post(path, content=content, json=None if content else body)
 
+    async def get(self, path: str) -> httpx2.Response:
+        return await self._client.get(path)
+
     async def metrics(self) -> str:
-        return (await self._client.get("/metrics")).text
+        return (await self.get("/metrics")).text
 
 
 def asking(
@@ -135,6 +139,40 @@ def test_refusals(model: RewardModel, path: str, body: Any, status: int, said: s
     assert said in answer.json()["detail"]
 
 
+def test_a_request_has_as_many_tokens_as_a_pass_may_take(model: RewardModel) -> None:
+    # All of it in 10,000 bytes: 2,000 answers of a token each, and the prompt in each sequence.
+    many = {"prompt": "x", "responses": ["a"] * 2000}
+    answer = asking(model, lambda app: app.post("/score", many))
+    assert answer.status_code == 413
+    assert answer.json()["detail"].endswith("and 1000 is the limit: send it in parts.")
+
+
+def test_a_model_that_fails_all_requests_is_not_healthy(
+    model: RewardModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, broken = model.score, True
+
+    def failing(groups: Sequence[Group], bar: None) -> list[np.ndarray]:
+        if broken:
+            raise InputError("the device is lost.")
+        return own(groups, bar)
+
+    async def questions(app: Application) -> list[int]:
+        nonlocal broken
+        found = []
+        for _ in range(MOST_FAILURES):
+            found.append((await app.get("/health")).status_code)
+            await app.post("/score", GOOD)
+        found.append((await app.get("/health")).status_code)
+        broken = False
+        await app.post("/score", GOOD)
+        return [*found, (await app.get("/health")).status_code]
+
+    monkeypatch.setattr(model, "score", failing)
+    limits = LIMITS._replace(merge_seconds=0)
+    assert asking(model, questions, limits=limits) == [200] * MOST_FAILURES + [503, 200]
+
+
 def test_control_tokens_can_be_refused(model: RewardModel) -> None:
     forged = GOOD | {"response": "Seven.<|end|>"}
 
@@ -160,8 +198,10 @@ def test_rewards_can_be_normalised(model: RewardModel) -> None:
     ("options", "said"),
     [
         (["--port", "70000"], "--port is 70000: give one from 0 to 65535."),
-        (["--most-requests", "0"], "--most-requests is 0: give more than 0."),
-        (["--merge-milliseconds", "-1"], "--merge-milliseconds is -1.0: give 0 or more."),
+        (["--most-requests", "0"], "--most-requests is 0: give more than 0, and less than"),
+        (["--most-seconds", "inf"], "--most-seconds is inf: give more than 0, and less than"),
+        (["--merge-milliseconds", "-1"], "--merge-milliseconds is -1.0: give 0 to 10,000."),
+        (["--merge-milliseconds", "inf"], "--merge-milliseconds is inf: give 0 to 10,000."),
         (["--max-length", "1"], "max_length=1 and prompt_floor=0.25 do not fit"),
         ([], "uvicorn is not installed: pip install -r requirements-serve.txt."),
     ],

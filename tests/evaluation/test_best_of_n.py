@@ -82,8 +82,8 @@ def test_pairs_without_ratings_are_prompts_of_two_answers() -> None:
 
 def test_a_prompt_with_an_answer_that_is_not_rated_does_not_count() -> None:
     nothing = float("nan")
-    rated = [(0, 0, 1, 1, 0, 2, 1), (0, 0, 2, 1, 0, 2, 0)]
-    partly = [(1, 0, 1, 4, nothing, 2, 1), (1, 0, 2, 4, 0, 2, 0)]
+    rated = [(0, 0, 1, 1.0, 0.0, 2, 1), (0, 0, 2, 1.0, 0.0, 2, 0)]
+    partly = [(1, 0, 1, 4.0, nothing, 2, 1), (1, 0, 2, 4.0, 0.0, 2, 0)]
     assert best_of_n(choose(*arrays(rated + partly)), 0.95) == best_of_n(
         choose(*arrays(rated)), 0.95
     )

@@ -17,6 +17,7 @@ import resource
 import signal
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 from reward.harness.errors import InputError
@@ -50,18 +51,18 @@ def _options() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("model", type=Path, help="a model's folder, such as data/model")
-    add("--host", default="127.0.0.1", help="address to listen at; 127.0.0.1 if left out")
-    add("--port", type=int, default=8000, help="0 takes one that is free; 8000 if left out")
-    add("--normalise", action="store_true", help="to the training data's rewards")
-    add("--refuse-control-tokens", action="store_true", help="no reward for rows that hold any")
-    add("--max-length", type=int, help="tokens; else as it was trained")
-    add("--prompt-floor", type=float, help="a share; else as it was trained")
-    add = parser.add_argument_group("limits").add_argument
-    add("--most-requests", type=int, default=2048, help="at once, else 503; 2048 if left out")
-    add("--most-seconds", type=float, default=60, help="for a request, else 504; 60 if left out")
-    add("--most-megabytes", type=float, default=4, help="of a request, else 413; 4 if left out")
-    add("--most-tokens", type=int, default=200_000, help="of a request, else 413; 200000")
-    add("--merge-milliseconds", type=float, default=5, help="to wait for others; 5 if left out")
+    add("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
+    add("--port", type=int, default=8000, help="0 takes one that is free (default: %(default)s)")
+    add("--normalise", action="store_true", help="give rewards the mean 0 and deviation 1")
+    add("--refuse-control-tokens", action="store_true", help="no reward for texts that hold any")
+    add("--max-length", type=int, help="tokens; longer texts are cut (default: as it was trained)")
+    add("--prompt-floor", type=float, help="share left to a prompt (default: as it was trained)")
+    add = partial(parser.add_argument_group("limits").add_argument, type=float)
+    add("--most-requests", type=int, default=2048, help="waiting; more get 503 (%(default)s)")
+    add("--most-seconds", default=60, help="for an answer; a later one is 504 (%(default)s)")
+    add("--most-megabytes", default=4, help="of a request; a larger one gets 413 (%(default)s)")
+    add("--most-tokens", type=int, default=200_000, help="of a request; more get 413 (%(default)s)")
+    add("--merge-milliseconds", default=5, help="that a request waits for others (%(default)s)")
     return parser.parse_args()
 
 

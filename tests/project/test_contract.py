@@ -17,6 +17,7 @@ from zipfile import ZipFile
 
 import pytest
 import yaml
+from dvc.utils.serialize import modify_yaml
 
 from docs.architecture import picture
 from reward.harness.closure import import_closure, imported_modules
@@ -127,6 +128,14 @@ def test_params_exist(name: str) -> None:
         for part in re.sub(r"\$\{(\w+)\}", lambda match: PARAMS[match[1]], key).split("."):
             assert part in value, f"params.yaml has no {key}, which {name} declares"
             value = value[part]
+
+
+def test_params_are_written_as_dvc_writes_them(tmp_path: Path) -> None:
+    """Else an experiment that sets a value back leaves a file that git calls changed."""
+    copy = Path(shutil.copy(PROJECT / "params.yaml", tmp_path))
+    with modify_yaml(copy):
+        pass
+    assert copy.read_text(encoding="utf-8") == (PROJECT / "params.yaml").read_text(encoding="utf-8")
 
 
 def test_no_parameter_is_idle() -> None:

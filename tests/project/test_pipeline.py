@@ -148,12 +148,14 @@ def test_what_is_not_trained_is_computed_once_for_all_experiments(project: Path)
 
 
 @pytest.mark.slow
-def test_an_unused_entry_reruns_nothing(project: Path) -> None:
+def test_an_unused_entry_reruns_the_check_of_names_alone(project: Path) -> None:
     params = project / "params.yaml"
     text = params.read_text(encoding="utf-8")
-    assert "revision: main" in text
-    params.write_text(text.replace("revision: main", "revision: other"), encoding="utf-8")
-    assert ran(dvc(project, "repro")) == []
+    entry = text.index("helpsteer2:")
+    changed = text[entry:].replace("revision: main", "revision: other", 1)
+    params.write_text(text[:entry] + changed, encoding="utf-8")
+    assert changed != text[entry:]
+    assert ran(dvc(project, "repro")) == ["choose"]
 
 
 @pytest.mark.slow

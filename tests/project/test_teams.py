@@ -74,7 +74,7 @@ def test_the_commands_of_the_readme_work_for_two_colleagues(team: Team) -> None:
     assert dvc_hash(second / MODEL) == dvc_hash(first / MODEL)
 
     ran_here = ran(dvc(first, "exp", "run", "--name", "shorter", "-S", "evaluate.confidence=0.9"))
-    assert ran_here == ["evaluate", "report"]
+    assert ran_here == ["choose", "evaluate", "checks", "report"]
     scores = Path("data/scores")
     assert dvc_hash(second / scores) != dvc_hash(first / scores)
     team.run(first, push)

@@ -18,7 +18,9 @@ import pytest
 from reward.report.provenance import leaves
 from tests.support.clones import copy_of_project, dvc, environment, execute, git, ran
 from tests.support.models import save_weights
-from tests.support.pipeline import PIPELINE, written
+from tests.support.pipeline import PIPELINE, PROJECT, written
+
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
 
 
 def in_terminal(folder: Path, columns: int, *arguments: str) -> list[str]:
@@ -100,7 +102,9 @@ def test_metrics_are_the_headline_figures_and_fit_a_terminal(project: Path) -> N
         assert 4 <= len(numbers) <= 13, path
         shares = [number for number in numbers if isinstance(number, float)]
         assert shares == [float(f"{share:.5g}") for share in shares], path
-    chosen = ("--only-changed", "--drop", "tokens|last_epoch|.*/")  # as the README has it
+    drop = "tokens|last_epoch|best_of|filler|.*_(low|high|doubled)|.*/"
+    chosen = ("--only-changed", "--drop", drop)
+    assert f"dvc exp show --only-changed --drop '{drop}'" in README
     table = in_terminal(project, 160, "exp", "show", "--no-pager", *chosen)
     assert max(map(len, table)) <= 160
     names = next(line for line in table if "Experiment" in line).split()

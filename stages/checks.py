@@ -15,7 +15,7 @@ from transformers import logging as transformers_logging
 
 from reward.evaluation import markdown
 from reward.evaluation.answers import Answers
-from reward.evaluation.best_of_n_gain import best_of_n
+from reward.evaluation.best_of_n_gain import gain_by_n
 from reward.evaluation.edits import FILLER_AFTER, all_edits
 from reward.evaluation.resampling import Bootstrap
 from reward.evaluation.robustness import robustness
@@ -88,7 +88,7 @@ def checks(
     prompt = texts.prompt[list(texts.sample)]
     found = {
         "settings": settings.model_dump(),
-        "best_of_n": best_of_n(answers, bootstrap),
+        "best_of_n": gain_by_n(answers, bootstrap),
         "style": style(answers, spread, bootstrap),
         "edits": robustness(list(edits), rewards[0], rewards[1:], prompt, spread, bootstrap),
     }

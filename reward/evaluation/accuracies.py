@@ -5,10 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-import dvc.api
 from dvc_data.index import DataIndexError
 
-from reward.evaluation.revisions import WORKSPACE
+from reward.evaluation.revisions import open_revision
 from reward.harness.errors import InputError, first_line, printable
 
 VALIDATION = "validation pairs"
@@ -35,7 +34,7 @@ def read_sets(rev_a: str, rev_b: str, scores: str) -> list[dict[str, Any]]:
 
 def _read_details(rev: str, scores: str) -> dict[str, Any]:
     path = str(PurePosixPath(scores).with_name("details.json"))
-    files = dvc.api.DVCFileSystem(rev=None if rev == WORKSPACE else rev)
+    files = open_revision(rev)
     try:
         return json.loads(files.cat_file(path)) if files.exists(path) else {}
     except (DataIndexError, OSError, ValueError) as error:

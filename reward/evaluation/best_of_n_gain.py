@@ -12,7 +12,7 @@ from reward.evaluation.scores import Array
 SIZES = (1, 2, 4, 8)
 
 
-def best_of_n(answers: Answers, bootstrap: Bootstrap) -> list[dict[str, Any]]:
+def gain_by_n(answers: Answers, bootstrap: Bootstrap) -> list[dict[str, Any]]:
     """For each n of SIZES, as far as LEAST_PROMPTS prompts have n rated answers, a row:
 
     n; prompts, those with at least n rated answers; gain with low and high, the mean over them of

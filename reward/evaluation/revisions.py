@@ -22,6 +22,14 @@ WORKSPACE = "workspace"
 COLUMNS = [Score.PAIR_ID, Score.CHOSEN_SCORE, Score.REJECTED_SCORE]
 
 
+def open_revision(rev: str) -> dvc.api.DVCFileSystem:
+    """The files, outputs of DVC among them, that the project in the current folder has at `rev`.
+
+    Raises SCMError where there is no such revision.
+    """
+    return dvc.api.DVCFileSystem(rev=None if rev == WORKSPACE else rev)
+
+
 def read_scores(rev: str, path: str) -> pa.Table:
     """The columns COLUMNS of the scores that the project in the current folder has at `rev`.
 
@@ -29,7 +37,7 @@ def read_scores(rev: str, path: str) -> pa.Table:
     in neither the cache nor a remote.
     """
     try:
-        files = dvc.api.DVCFileSystem(rev=None if rev == WORKSPACE else rev)
+        files = open_revision(rev)
         content = files.cat_file(path)
     except SCMError:
         raise InputError(
@@ -68,7 +76,7 @@ def read_settings(rev: str) -> dict[str, Any]:
     Raises InputError where there is no such file, or none that can be read.
     """
     try:
-        files = dvc.api.DVCFileSystem(rev=None if rev == WORKSPACE else rev)
+        files = open_revision(rev)
         values = yaml.safe_load(files.read_text("params.yaml"))
         read = yaml.safe_load(files.read_text("dvc.lock"))["stages"]["train"]["deps"]
         return values | {"files": {one["path"]: one["md5"] for one in read}}

@@ -76,23 +76,6 @@ def project(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command line in this process (a new one takes seconds to import DVC)."""
-
-    def in_folder(folder, *arguments):
-        monkeypatch.chdir(folder)
-        monkeypatch.setattr(sys, "argv", ["compare", *arguments])
-        status: Any = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = stop.code
-        return subprocess.CompletedProcess(arguments, status, *capsys.readouterr())
-
-    return in_folder
-
-
 def run(folder, *arguments):
     return subprocess.run(
         [sys.executable, "-m", "reward.compare", *arguments],

@@ -5,11 +5,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-from reward.compare import main
 
 # Twelve pairs, of which a run gets the first RIGHT right, or one more with an odd seed.
 STAGE = """
@@ -77,20 +74,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def call(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Call:
-    """Run the command line in this process (a new one takes seconds to import DVC)."""
-
+def call(project: Path, call: Callable[..., subprocess.CompletedProcess[str]]) -> Call:
     def in_project(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(project)
-        monkeypatch.setattr(sys, "argv", ["compare", *arguments])
-        status: Any = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
+        done = call(project, *arguments)
+        return done.returncode, done.stdout, done.stderr
 
     return in_project
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reward.evaluation.answers import Answers
-from reward.evaluation.best_of_n_gain import best_of_n, gains
+from reward.evaluation.best_of_n_gain import gain_by_n, gains
 from reward.evaluation.resampling import Bootstrap
 
 BOOTSTRAP = Bootstrap(confidence=0.95, resamples=200, seed=1)
@@ -56,7 +56,7 @@ def test_each_n_counts_the_prompts_that_have_as_many_rated_answers() -> None:
     rating = np.concatenate([np.arange(size, dtype=float) for size in sizes])
     reward = rating.copy()
     rating[np.isin(prompt, range(30, 42)) & (rating == 4)] = np.nan
-    rows = best_of_n(answers(rating, reward, prompt), BOOTSTRAP)
+    rows = gain_by_n(answers(rating, reward, prompt), BOOTSTRAP)
     # For n = 8 there are 9 prompts, fewer than are asked for.
     assert [(row["n"], row["prompts"]) for row in rows] == [(1, 51), (2, 51), (4, 21)]
     assert rows[0]["gain"] == {"mean": 0, "low": 0, "high": 0}
@@ -70,7 +70,7 @@ def test_each_n_counts_the_prompts_that_have_as_many_rated_answers() -> None:
 def test_a_reward_against_the_rating_loses_what_could_be_won() -> None:
     prompt = np.repeat(np.arange(20), 4)
     rating = np.tile([0.0, 1, 2, 3], 20)
-    row = best_of_n(answers(rating, -rating, prompt), BOOTSTRAP)[-1]
+    row = gain_by_n(answers(rating, -rating, prompt), BOOTSTRAP)[-1]
     assert row["n"] == 4
     assert row["gain"]["mean"] == -1.5
     assert row["possible"] == 1.5
@@ -78,4 +78,4 @@ def test_a_reward_against_the_rating_loses_what_could_be_won() -> None:
 
 def test_without_ratings_there_is_no_figure() -> None:
     prompt = np.repeat(np.arange(20), 2)
-    assert best_of_n(answers(np.full(40, np.nan), np.arange(40.0), prompt), BOOTSTRAP) == []
+    assert gain_by_n(answers(np.full(40, np.nan), np.arange(40.0), prompt), BOOTSTRAP) == []

@@ -24,6 +24,7 @@ from reward.harness.errors import InputError
 from reward.harness.lock import changed_since
 from reward.pairs.preference import Message
 from reward.serving.batch import How, open_in_worker
+from reward.serving.limits import Limits
 from reward.serving.options import choose_settings
 from reward.serving.questions import MANY, Question
 
@@ -60,7 +61,10 @@ def _options() -> argparse.Namespace:
     add = partial(parser.add_argument_group("limits").add_argument, type=float)
     add("--most-requests", type=int, default=2048, help="waiting; more get 503 (%(default)s)")
     add("--most-seconds", default=60, help="for an answer; a later one is 504 (%(default)s)")
+    add("--most-upload-seconds", default=10, help="to send one; a slower one is 408 (%(default)s)")
     add("--most-megabytes", default=4, help="of a request; a larger one gets 413 (%(default)s)")
+    add("--most-held-megabytes", default=256, help="of all waiting; more get 503 (%(default)s)")
+    add("--most-texts", type=int, default=10_000, help="of a request; more get 413 (%(default)s)")
     add("--most-tokens", type=int, default=200_000, help="of a request; more get 413 (%(default)s)")
     add("--merge-milliseconds", default=5, help="that a request waits for others (%(default)s)")
     return parser.parse_args()
@@ -71,61 +75,78 @@ def _serve(options: argparse.Namespace) -> None:
     try:
         import uvicorn
 
-        from reward.serving.app import Limits, Service, make_app
+        from reward.serving.app import make_app
+        from reward.serving.connections import connections
+        from reward.serving.service import Service
     except ModuleNotFoundError as error:
         raise InputError(
             f"{error.name} is not installed: pip install -r requirements-serve.txt."
         ) from None
     if changed := changed_since(options.model):
         print(f"serve: {changed}", file=sys.stderr)
-    settings = {name: getattr(options, name) for name in ("max_length", "prompt_floor")}
-    model = open_in_worker(options.model, **settings)
-    model.rewards(FIRST, None)
-    limits = Limits(
+    # Before the model is opened, which takes time; nobody is let in until it is.
+    with _bound(options.host, options.port) as place:
+        settings = {name: getattr(options, name) for name in ("max_length", "prompt_floor")}
+        model = open_in_worker(options.model, **settings)
+        model.rewards(FIRST, None)
+        limits = _limits(options)
+        service = Service(model, How(options.normalise, options.refuse_control_tokens), limits)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                make_app(service, limits),
+                http=connections(limits.upload_seconds),
+                ws="none",
+                lifespan="on",
+                backlog=CONNECTIONS,
+                log_level="warning",
+                server_header=False,
+                # Every request that was taken is answered by then.
+                timeout_graceful_shutdown=math.ceil(limits.seconds) + 1,
+            )
+        )
+
+        def end(*_: object) -> None:
+            server.should_exit = True
+
+        _allow_connections()
+        # uvicorn has a handler of its own while it runs, and sends the signal again at its end.
+        signal.signal(signal.SIGTERM, end)
+        place.listen(CONNECTIONS)
+        host, port = place.getsockname()[:2]
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        print(f"serve: {options.model} at http://{address}", file=sys.stderr, flush=True)
+        server.run(sockets=[place])
+
+
+def _limits(options: argparse.Namespace) -> Limits:
+    return Limits(
         requests=options.most_requests,
         seconds=options.most_seconds,
+        upload_seconds=options.most_upload_seconds,
         body_bytes=int(options.most_megabytes * 1e6),
+        held_bytes=int(options.most_held_megabytes * 1e6),
+        texts=options.most_texts,
         tokens=options.most_tokens,
         merge_seconds=options.merge_milliseconds / 1000,
     )
-    service = Service(model, How(options.normalise, options.refuse_control_tokens), limits)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            make_app(service),
-            http="h11",
-            ws="none",
-            lifespan="on",
-            backlog=CONNECTIONS,
-            log_level="warning",
-            server_header=False,
-            # Every request that was taken is answered by then.
-            timeout_graceful_shutdown=math.ceil(options.most_seconds) + 1,
-        )
-    )
-
-    def end(*_: object) -> None:
-        server.should_exit = True
-
-    _allow_connections()
-    with _listening(options.host, options.port) as listening:
-        # uvicorn has a handler of its own while it runs, and sends the signal again at its end.
-        signal.signal(signal.SIGTERM, end)
-        host, port = listening.getsockname()[:2]
-        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        print(f"serve: {options.model} at http://{place}", file=sys.stderr, flush=True)
-        server.run(sockets=[listening])
 
 
 def _check(options: argparse.Namespace) -> None:
     """Raise InputError where the command line cannot be right, before anything slow is imported."""
     if not 0 <= options.port < 1 << 16:
         raise InputError(f"--port is {options.port}: give one from 0 to {(1 << 16) - 1}.")
-    for name in ("most_requests", "most_seconds", "most_megabytes", "most_tokens"):
+    limits = [name for name in vars(options) if name.startswith("most_")]
+    for name in limits:
         if not 0 < getattr(options, name) < LARGE:
             raise InputError(
                 f"--{name.replace('_', '-')} is {getattr(options, name)}: give more than 0, and "
                 f"less than {LARGE:,}."
             )
+    if options.most_held_megabytes < options.most_megabytes:
+        raise InputError(
+            f"--most-held-megabytes is {options.most_held_megabytes:g}, and a request may have "
+            f"{options.most_megabytes:g}: give as many at least."
+        )
     if not 0 <= options.merge_milliseconds <= SLOW:
         raise InputError(
             f"--merge-milliseconds is {options.merge_milliseconds}: give 0 to {SLOW:,}."
@@ -144,15 +165,21 @@ def _allow_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that has an address and does not listen yet."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if bound.family == socket.AF_INET6:
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     try:
-        return socket.create_server((host, port), family=family, backlog=CONNECTIONS)
-    except OSError as error:
+        bound.bind((host, port))
+    except (OSError, UnicodeError) as error:  # the second for what can be no name
+        bound.close()
+        reason = error.strerror if isinstance(error, OSError) else "it is no name of a host"
         raise InputError(
-            f"nobody can listen at {host}, port {port} ({error.strerror}): choose another "
-            f"--host or --port."
+            f"nobody can listen at {host}, port {port} ({reason}): choose another --host or --port."
         ) from None
+    return bound
 
 
 if __name__ == "__main__":

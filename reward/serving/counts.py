@@ -1,7 +1,5 @@
 """What a server counts, as Prometheus reads it."""
 
-from collections.abc import Callable
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -9,19 +7,19 @@ REQUESTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Counts:
-    """The measures of one server.
+    """The measures of one server."""
 
-    waiting: gives the number of requests that are not answered yet.
-    """
-
-    def __init__(self, waiting: Callable[[], float]) -> None:
+    def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        Gauge(
+        self.waiting = Gauge(
             "reward_waiting_requests", "Taken and not answered yet.", registry=self._registry
-        ).set_function(waiting)
+        )
+        self.held = Gauge(
+            "reward_held_bytes", "Of the bodies of these requests.", registry=self._registry
+        )
         self.requests = Counter(
             "reward_requests",
-            "Answered, by path and status.",
+            "Answered, by path and status; 499 where the client had gone.",
             ("path", "status"),
             registry=self._registry,
         )

@@ -26,7 +26,7 @@ class Queries(BaseModel):
     prompts: list[str] | None = None
 
 
-def read_queries(body: bytes) -> Queries:
+def read_queries(body: bytearray) -> Queries:
     """A request's body; InputError where it is none."""
     try:
         read = Queries.model_validate_json(body)

@@ -6,6 +6,7 @@ Nothing here imports torch, so that a wrong option is named at once.
 from pathlib import Path
 
 from reward.harness.errors import InputError
+from reward.harness.files import read_foreign_json
 from reward.scoring.settings import RewardSettings, check_folder, read_settings
 from reward.tokens.limits import check_length
 
@@ -26,6 +27,8 @@ def choose_settings(
     and where there is nothing to normalise by.
     """
     check_folder(folder)
+    config = folder / "config.json"
+    read_foreign_json(config, str(config), "train or fetch the model again")  # damaged: a sentence
     own = read_settings(folder)
     given = {"max_length": max_length, "prompt_floor": prompt_floor}
     values = own.model_dump() if own else {"mean": 0.0, "std": 0.0}

@@ -15,13 +15,17 @@ from reward.serving.prefixes import Prefixes
 from reward.tokens.prefix import Ids
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Job:
     """A request's sequences, and where their rewards, (sequences,), are waited for."""
 
     sequences: Sequence[Ids]
     rewards: "Future[np.ndarray]" = field(default_factory=Future)
     arrived: float = field(default_factory=time.monotonic)
+
+    def drop(self) -> None:
+        """Free the sequences: cancelled, it stays in the queue until its turn."""
+        self.sequences = ()
 
 
 MOST_FAILURES = 20
@@ -53,6 +57,7 @@ class Passes:
         is raised for the request that it was raised for alone.
         """
         job = _Job(sequences)
+        job.rewards.add_done_callback(lambda _: job.drop())
         self._waiting.put(job)
         return job.rewards
 
@@ -75,8 +80,9 @@ class Passes:
         until = first.arrived + self._seconds
         job: _Job | None = first
         while job:
-            jobs.append(job)
-            together.add(job.sequences)
+            if not job.rewards.cancelled():
+                jobs.append(job)
+                together.add(job.sequences)
             job = self._next(until) if together.tokens < self._model.budget else None
         return jobs, together
 

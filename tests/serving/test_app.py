@@ -1,6 +1,7 @@
 """The server's HTTP side within this process: time-outs, errors of one request, refusals."""
 
 import asyncio
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,17 +15,28 @@ from reward.harness.errors import InputError
 from reward.pairs.preference import UnusableError
 from reward.scoring.groups import Group
 from reward.serve import main
-from reward.serving.app import Limits, Service, make_app
+from reward.serving.app import make_app
 from reward.serving.batch import How
+from reward.serving.limits import Limits
 from reward.serving.model import RewardModel
 from reward.serving.passes import MOST_FAILURES
 from reward.serving.questions import read_question
+from reward.serving.service import Service
 from tests.support.models import SETTINGS, make_model
 
 GOOD = {"prompt": "Name a number.", "response": "Seven."}
 OTHER = {"prompt": "Name a colour.", "response": "Blue."}
 RAW = How()
-LIMITS = Limits(requests=8, seconds=60, body_bytes=10_000, tokens=1_000, merge_seconds=0.2)
+LIMITS = Limits(
+    requests=8,
+    seconds=60,
+    upload_seconds=60,
+    body_bytes=10_000,
+    held_bytes=80_000,
+    texts=3_000,
+    tokens=1_000,
+    merge_seconds=0.2,
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +52,9 @@ def model(folder: Path) -> RewardModel:
 class Application:
     """An application of a service, asked without a network."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, limits: Limits) -> None:
         self._client = httpx2.AsyncClient(
-            transport=httpx2.ASGITransport(app=make_app(service)), base_url="http://server"
+            transport=httpx2.ASGITransport(app=make_app(service, limits)), base_url="http://server"
         )
 
     async def post(self, path: str, body: Any) -> httpx2.Response:
@@ -65,7 +77,7 @@ def asking(
     """What is answered to some questions by a service of its own."""
     service = Service(model, how, limits)
     try:
-        return asyncio.run(questions(Application(service)))
+        return asyncio.run(questions(Application(service, limits)))
     finally:
         service.close()
 
@@ -200,6 +212,12 @@ def test_rewards_can_be_normalised(model: RewardModel) -> None:
         (["--port", "70000"], "--port is 70000: give one from 0 to 65535."),
         (["--most-requests", "0"], "--most-requests is 0: give more than 0, and less than"),
         (["--most-seconds", "inf"], "--most-seconds is inf: give more than 0, and less than"),
+        (["--most-upload-seconds", "0"], "--most-upload-seconds is 0.0: give more than 0, and"),
+        (["--most-texts", "0"], "--most-texts is 0: give more than 0, and less than"),
+        (
+            ["--most-megabytes", "5", "--most-held-megabytes", "4"],
+            "--most-held-megabytes is 4, and a request may have 5: give as many at least.",
+        ),
         (["--merge-milliseconds", "-1"], "--merge-milliseconds is -1.0: give 0 to 10,000."),
         (["--merge-milliseconds", "inf"], "--merge-milliseconds is inf: give 0 to 10,000."),
         (["--max-length", "1"], "max_length=1 and prompt_floor=0.25 do not fit"),
@@ -219,3 +237,50 @@ def test_what_cannot_be_served_is_a_sentence(
         main()
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith(f"serve: {said}")
+
+
+def test_an_address_is_tried_before_the_model_is_opened(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "model.safetensors").rename(folder / "away")
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            addresses = [["--port", str(port)], ["--host", "a" * 70], ["--host", "no.invalid"]]
+            for address in addresses:
+                monkeypatch.setattr("sys.argv", ["serve", str(folder), *address])
+                with pytest.raises(SystemExit) as ended:
+                    main()
+                assert ended.value.code == 2
+    finally:
+        (folder / "away").rename(folder / "model.safetensors")
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == (
+        f"serve: nobody can listen at 127.0.0.1, port {port} (Address already in use): choose "
+        f"another --host or --port."
+    )
+    assert said[1].startswith(f"serve: nobody can listen at {'a' * 70}, port 8000 (")
+    assert said[2].startswith("serve: nobody can listen at no.invalid, port 8000 (")
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (b'{"reward', "is not JSON ("),
+        (b"\xff\xfe", "is not JSON ("),
+        (b"null", "holds a NoneType in place of an object: train or fetch the model again."),
+    ],
+)
+def test_a_damaged_config_is_a_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    config: bytes,
+    said: str,
+) -> None:
+    (tmp_path / "config.json").write_bytes(config)
+    monkeypatch.setattr("sys.argv", ["serve", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"serve: {tmp_path}/config.json {said}")

@@ -3,12 +3,11 @@
 A name with a dot leads into a column (reward.pairs.nested).
 """
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
-from reward.pairs.nested import as_list
-from reward.pairs.preference import is_number
+from reward.pairs.nested import as_list, plain_spelling
+from reward.pairs.preference import is_number, yes_or_no
 
 HELPSTEER = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
 
@@ -17,7 +16,7 @@ NUMBER, GRADE = "numbers", "numbers or true and false"
 TYPES: dict[str, tuple[type, ...]] = {
     TEXT: (str,),
     CONVERSATION: (str, list, dict),
-    LABEL: (str, int, float, bool),
+    LABEL: (str, int, float, bool, list),
 }
 
 
@@ -32,7 +31,7 @@ class Column:
     def fits(self, value: Any) -> bool:
         """Whether a value is of the kind that the column holds."""
         if self.holds in (NUMBER, GRADE):
-            return is_number(value) or (self.holds == GRADE and isinstance(value, bool))
+            return is_number(value) or (self.holds == GRADE and isinstance(yes_or_no(value), bool))
         if self.holds == LIST:
             return as_list(value) is not None
         return isinstance(value, TYPES[self.holds])
@@ -40,35 +39,32 @@ class Column:
 
 Pairs = tuple[tuple[str, str], ...]
 
+BETTER_AND_WORSE: Pairs = (
+    *(("chosen", "rejected"), ("chosen", "reject"), ("accepted", "rejected"), ("accept", "reject")),
+    *(("preferred", "dispreferred"), ("preferred", "non_preferred"), ("preferred", "rejected")),
+    *(("better", "worse"), ("best", "worst"), ("winner", "loser"), ("winning", "losing")),
+    *(("win", "lose"), ("positive", "negative"), ("pos", "neg"), ("good", "bad")),
+    *(("correct", "incorrect"), ("w", "l")),
+)
+NOUNS = (
+    *("response", "answer", "completion", "output", "message", "conversation", "reply"),
+    *("generation", "summary", "text", "resp", "translation"),
+)
 SIDES: Pairs = (
-    ("chosen", "rejected"),
-    ("chosen_response", "rejected_response"),
-    ("response_chosen", "response_rejected"),
-    ("chosen_messages", "rejected_messages"),
-    ("chosen_conversation", "rejected_conversation"),
-    ("chosen_answer", "rejected_answer"),
-    ("chosen_completion", "rejected_completion"),
-    ("chosen_output", "rejected_output"),
-    ("preferred_output", "non_preferred_output"),
-    ("preferred", "dispreferred"),
-    ("preferred_response", "dispreferred_response"),
-    ("accepted", "rejected"),
-    ("better", "worse"),
-    ("best", "worst"),
-    ("winner", "loser"),
-    ("win", "lose"),
-    ("winning_response", "losing_response"),
-    ("positive", "negative"),
-    ("pos", "neg"),
-    ("pos_resp", "neg_resp"),
-    ("good", "bad"),
-    ("y_w", "y_l"),
-    ("response_j", "response_k"),
-    ("messages", "rejected_response"),
-    ("messages", "rejected_message"),
-    ("messages", "rejected_messages"),
-    ("response", "rejected_response"),
-    ("messages", "rejected"),
+    *((one, two) for one, two in BETTER_AND_WORSE if len(one) > 1),
+    *(
+        (f"{one}_{noun}{s}", f"{two}_{noun}{s}")
+        for one, two in BETTER_AND_WORSE
+        for noun in NOUNS
+        for s in ("", "s")
+        if (one, s) != ("correct", "s")  # of which UltraFeedback has lists that say "None"
+    ),
+    *((f"{noun}_{one}", f"{noun}_{two}") for one, two in BETTER_AND_WORSE for noun in NOUNS),
+    *(("y_w", "y_l"), ("response_j", "response_k")),
+    *(("messages", "rejected_response"), ("messages", "rejected_message")),
+    *(("messages", "rejected_messages"), ("messages", "rejected")),
+    *((noun, f"rejected_{noun}") for noun in ("response", "answer", "completion", "output")),
+    *((noun, "rejected") for noun in ("response", "answer", "completion", "output")),
 )
 WORDS = ("rating", "score", "reward", "avg_rating", "grade")
 RANKED = (*WORDS, "rank")
@@ -78,6 +74,7 @@ SIDE_RATINGS: Pairs = (
     *((f"chosen{mark}{word}", f"rejected{mark}{word}") for word in RANKED for mark in "_-"),
     *((f"{word}_chosen", f"{word}_rejected") for word in RANKED),
     *((f"chosen_response_{word}", f"rejected_response_{word}") for word in RANKED),
+    *((f"chosen.{word}", f"rejected.{word}") for word in RANKED),
 )
 
 # Two answers side by side are called by a word and a mark: response_1, answer_0, conversation_a.
@@ -101,10 +98,15 @@ TWO: Pairs = (
         for one, two in MARKS
     ),
     *LISTED,
+    *((f"{name}.{one}", f"{name}.{two}") for name in LISTS for one, two in MARKS[1:]),
 )
 SCORES: Pairs = (
     ("score_1", "score_2"),
-    *((f"{word}_{one}", f"{word}_{two}") for word in RANKED for one, two in MARKS),
+    *(
+        (f"{word}_{one}", f"{word}_{two}")
+        for word in (*RANKED, "votes", "upvotes")
+        for one, two in MARKS
+    ),
     *(
         (f"{answer}_{one}_{word}", f"{answer}_{two}_{word}")
         for answer in ANSWERS
@@ -122,16 +124,19 @@ PROMPT = (
     *("prompt", "orig_instruction", "instruction", "question.full_text", "question", "query"),
     *("problem", "info.post", "info.article", "input.messages", "conversations", "conversation"),
     *("messages", "context_messages", "trajectory", "user_input", "user_prompt", "input"),
-    *("context", "history", "post", "x"),
+    *("context", "history", "post", "x", "contents", "title"),
 )
-BESIDE_INPUT = ("prompt", "instruction", "question", "query")
-"""The columns of a task beside which a column `input` is what the task is about."""
+BESIDE = {
+    **dict.fromkeys(("prompt", "instruction", "question", "query"), ("input",)),
+    "title": ("selftext", "body"),
+}
+"""Of the columns of a task, those that may stand beside each and say what the task is about."""
 
 ASKED = {
     "prompt": Column(PROMPT, CONVERSATION),
     "system": Column(("system", "system_prompt", "system_message"), TEXT, required=False),
     "history": Column(("history",), CONVERSATION, required=False),
-    "input": Column(("input",), TEXT, required=False),
+    "input": Column(("input", "selftext", "body"), TEXT, required=False),
 }
 """What was asked, in up to four columns (reward.pairs.prompts)."""
 
@@ -183,9 +188,17 @@ COLUMNS = {
             (
                 *("better_response_id", "winner", "preferred", "choice", "label", "labels"),
                 *("preference", "orig_preference", "preferred_response", "preferred_answer"),
-                *("preferred_model", "better_response", "human_preference", "better", "best"),
+                *(
+                    "preferred_model",
+                    "winner_model",
+                    "better_response",
+                    "better_answer",
+                    "human_preference",
+                    "better",
+                    "best",
+                ),
                 *("best_response", "verdict", "judgment", "judgement", "decision", "vote"),
-                *("selected", "chosen"),
+                *("selected", "chosen", "annotator*", "annotator_*"),
             ),
             LABEL,
         ),
@@ -211,7 +224,14 @@ COLUMNS = {
     },
     "ratings": {
         **ASKED,
+        "prompt": Column(PROMPT, CONVERSATION, required=False),
         "response": Column(("response", "completion", "answer", "output"), CONVERSATION),
+    },
+    "branches": {
+        "system": ASKED["system"],
+        "messages": Column(
+            ("conversation_history", "messages", "conversation", "conversations"), LIST
+        ),
     },
     "trees": {
         "message_id": Column(("message_id",), TEXT),
@@ -237,15 +257,16 @@ ITEMS = {
     ),
     "score": (
         *("overall_score", "score", "rating", "pm_score", "reward", "grade", "votes", "upvotes"),
-        *("rank", "ranking", "labels"),
+        *("rank", "ranking", "labels", "chosen", "is_chosen", "preferred", "is_preferred"),
+        "selected",
     ),
 }
 """The columns of a list's items, and their names in known sets."""
 
-RATINGS = (
-    *("overall_score", "score", "rating", "reward", "grade", "pm_score", "votes", "rank", "label"),
-)
+RATINGS = (*("overall_score", "score", "rating", "reward", "grade", "pm_score", "votes", "rank"),)
 """What a response's only rating is called, in a row of its own."""
+FLAGS = ("label", "chosen", "is_chosen", "preferred", "is_preferred", "desirable")
+"""What it is called where it is yes or no."""
 
 LOWER_IS_BETTER = {"rank", "ranks", "ranking", "rankings"}
 
@@ -255,5 +276,5 @@ def is_lower_better(column: str) -> bool:
 
     A ranking_score is a score.
     """
-    words = {*re.split(r"[-_. ]", column)}
+    words = {word for part in column.split(".") for word in plain_spelling(part).split("_")}
     return bool(words & LOWER_IS_BETTER) and not words & {*WORDS}

@@ -25,12 +25,10 @@ from reward.pairs.messages import (
     role_and_text,
 )
 from reward.pairs.preference import Message, UnusableError
+from reward.pairs.transcripts import asking_messages, transcript_messages
 
 # How NeMo's SteerLM data, and so HelpSteer2, flattens a conversation into one text.
 FLAT_TURN = re.compile(r"(?:^|\n)<extra_id_[01]>(System|User|Assistant)(?:\n|$)")
-
-# How hh-rlhf writes one (Bai et al. 2022, arXiv 2204.05862).
-SPOKEN_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 
 # How JSON text begins that may hold a message, and how Python writes a list of them.
 JSON_MESSAGE = re.compile(r'\s*(?:\[\s*)?\{\s*"')
@@ -39,6 +37,8 @@ PYTHON_MESSAGE = re.compile(r"\s*\[\s*\{\s*'(?:role|content|from|value)'\s*:\s*[
 LISTS = ("messages", "conversations", "conversation")
 """What records call their list of messages."""
 ANSWERS = ("completion", "response")
+BARE = ("response", "answer", "completion", "output", "generation")
+"""What a record that has no speaker calls its only text."""
 BY_NAME = {"system", "user", "human", "assistant", "gpt", "bot"}
 """The keys of messages that are {speaker: text}."""
 
@@ -52,6 +52,8 @@ def read_turns(value: Any, column: str) -> list[Message]:
     A turn of the assistant's without text at the end of a prompt only asks for the answer, and is
     left out. Raises UnusableError with the column where there are no turns.
     """
+    if isinstance(value, dict) and (text := _bare_text(value)) is not None:
+        value = text
     turns = _spelled(value, column)
     if turns is None:
         turns = unflatten(_only(value, column))
@@ -66,7 +68,7 @@ def read_answer(value: Any, column: str) -> tuple[list[Message], str]:
     A text without marks is the answer; of a conversation the last turn is, which must be the
     assistant's. Raises UnusableError with the column where there is no answer.
     """
-    if isinstance(value, dict) and (text := _bare_answer(value)) is not None:
+    if isinstance(value, dict) and (text := _bare_text(value)) is not None:
         return [], text
     turns = _spelled(value, column)
     if turns is None:
@@ -85,11 +87,13 @@ def _within_bounds(turns: list[Message], column: str) -> list[Message]:
     return turns
 
 
-def _bare_answer(value: dict[Any, Any]) -> str | None:
+def _bare_text(value: dict[Any, Any]) -> str | None:
     """The text of a record that has nothing but a text: whose it is, its column says."""
     if any(isinstance(value.get(name), str) for name in ROLES):
         return None
-    texts = [value[name] for name in CONTENTS if isinstance(value.get(name), str)]
+    if any(isinstance(value.get(name), list) for name in LISTS) or "prompt" in value:
+        return None
+    texts = [value[name] for name in (*CONTENTS, *BARE) if isinstance(value.get(name), str)]
     return texts[0] if len(texts) == 1 else None
 
 
@@ -157,7 +161,12 @@ def _in_text(text: str, column: str) -> list[Any] | None:
     if text.startswith(("\n\nHuman:", "\n\nAssistant:")) or (
         text.startswith("Human:") and "\n\nAssistant:" in text
     ):
-        return transcript_messages(text)
+        messages: list[Any] | None = transcript_messages(text)
+        if messages is None:
+            raise UnusableError("not_a_transcript", column, text)
+        return messages
+    if column == "prompt" and (asked := asking_messages(text)):
+        return asked
     if PYTHON_MESSAGE.match(text):
         raise UnusableError("messages_as_python_text", column, text)
     if not JSON_MESSAGE.match(text):
@@ -194,25 +203,6 @@ def unflatten(text: str) -> list[Message]:
     if turns and turns[-1] == Message("assistant", ""):
         turns.pop()  # the marker that asks for the answer
     return turns if turns and not first.strip() else [Message("user", first), *turns]
-
-
-def is_transcript(text: str) -> bool:
-    """Whether a text begins as a transcript does."""
-    return text.startswith(("\n\nHuman:", "Human:"))
-
-
-def transcript_messages(text: str) -> list[dict[str, str]]:
-    """The messages of a text `\\n\\nHuman: ...\\n\\nAssistant: ...`, stripped.
-
-    Raises UnusableError "not_a_transcript" where something stands before the first speaker.
-    """
-    first, *spoken = SPOKEN_TURN.split(text)
-    if first.strip() or not spoken:
-        raise UnusableError("not_a_transcript", found=text)
-    return [
-        {"role": known_role(speaker), "content": content.strip()}
-        for speaker, content in zip(spoken[::2], spoken[1::2], strict=True)
-    ]
 
 
 def same_turns(these: list[Message], those: list[Message]) -> bool:

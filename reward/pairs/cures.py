@@ -11,6 +11,7 @@ CURES = {
     "missing_response": FILL,
     "missing_rating": FILL,
     "missing_label": FILL,
+    "missing_messages": FILL,
     "missing_parent": "add the message that it replies to, or leave its replies out",
     # Something else is there.
     "wrong_type": f"write a text or a list of messages there; {HELD}",
@@ -28,6 +29,7 @@ CURES = {
     "no_response": "end the conversation with the assistant's turn",
     "several_answers": "write one answer a row and side",
     "too_many_answers": "set `comparisons: best-worst`, or split the list",
+    "branch_not_known": "mark the answer that the conversation goes on with as `chosen`",
     "turns_and_prompts_differ": "give each prompt of a conversation one answer",
     "prompts_differ": "give both sides the same conversation before the answer",
     "prompt_not_from_user": "end the prompt with the user's turn",

@@ -1,10 +1,11 @@
 """The first rows of a dataset, from which its format is found."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from reward.pairs.columns import Column
-from reward.pairs.nested import value_at
+from reward.pairs.nested import plain_spelling, spread, value_at
 from reward.pairs.rows import Row
 
 SHOWN = 30  # columns in a sentence
@@ -20,6 +21,16 @@ class FirstRows:
         """All columns, in the order in which they come."""
         self._known = {*self.names}
         self._values: dict[str, list[Any]] = {}
+        spellings = Counter(map(plain_spelling, self.names))
+        self._spelled = {
+            plain: name for name in self.names if spellings[plain := plain_spelling(name)] == 1
+        }
+
+    def called(self, name: str) -> str:
+        """What these rows call a known column: Chosen, `chosen response` or chosenResponse where
+        no column has the very name and one alone is spelt so.
+        """
+        return name if name in self._known else self._spelled.get(plain_spelling(name), name)
 
     def has(self, name: str) -> bool:
         """Whether any of the rows has a column."""
@@ -27,7 +38,8 @@ class FirstRows:
 
     def values(self, name: str) -> list[Any]:
         """All that stands in a column, without what is null."""
-        if name not in self._known and name.partition(".")[0] not in self._known:
+        is_there = name in self._known or name.partition(".")[0] in self._known
+        if not is_there and not (name.endswith("*") and spread(name, self.names)):
             return []
         if name not in self._values:
             found = (value_at(row, name) for row in self.rows)

@@ -6,17 +6,20 @@ pairs         columns do: chosen and rejected, each an answer, a list of several
               soft label (original_HelpSteer2_binarized, ultrafeedback_binarized, RewardBench and
               RewardBench 2, Skywork-Reward-Preference).
 transcripts   the same with each conversation in one text, `\\n\\nHuman: ... \\n\\nAssistant: ...`
-              (hh-rlhf).
+              (hh-rlhf) or with other speakers that take turns (reward.pairs.transcripts).
 strength      a number does, for two answers side by side: negative where the first is better, zero
               for a tie (HelpSteer3: -3 to 3). Its size is the gap of the two ratings.
 labels        a label does (reward.pairs.labels), for two answers (SHP, PKU-SafeRLHF, the sets of
-              Chatbot Arena, summarize_from_feedback). Both may be rated as well.
+              Chatbot Arena, summarize_from_feedback), or the labels of several judges (PandaLM).
+              Both may be rated as well.
 scores        a score for each of two answers does (webgpt_comparisons).
 scored-lists  scores do, or ranks: one row has a prompt and a list of answers, each with a score in
               it (UltraFeedback, Nectar) or in a second list beside it.
 ranked-lists  the order of a list of answers does.
 ratings       ratings do, of responses that have a row each: prompt, response and attributes
               (HelpSteer, HelpSteer2).
+branches      scores do, of answers to one turn that follow each other in a list of messages; one of
+              them is marked as the one that the conversation goes on with (PRISM).
 trees         ranks do, of messages that have a row each and name the one that they reply to
               (oasst).
 
@@ -31,9 +34,10 @@ from typing import Any
 
 from reward.pairs.answers import after_prompt, read_one_answer
 from reward.pairs.better import find_reading
+from reward.pairs.branches import read_branches
 from reward.pairs.detection import detect, find_columns, unread
 from reward.pairs.first_rows import FirstRows
-from reward.pairs.nested import value_at
+from reward.pairs.nested import is_path, value_at
 from reward.pairs.preference import Preference, UnusableError
 from reward.pairs.prompts import read_prompt, with_system
 from reward.pairs.rankings import comparisons, mean_rating, read_list
@@ -58,6 +62,7 @@ READ: dict[str, Callable[[Row, Reading], Iterator[Preference | UnusableError]]] 
     "scores": read_scores,
     "scored-lists": read_list,
     "ranked-lists": read_list,
+    "branches": read_branches,
 }
 """What reads a row of each format; in ratings and trees the answers to a prompt have rows each."""
 
@@ -86,8 +91,8 @@ class Reader:
         self.unread = unread(self.first, self.columns)
         self._theirs = {"response": self.columns.get("responses", "response")} | self.columns
         self._batches = chain([first], rest)
-        self._plain = {ours: name for ours, name in self.columns.items() if "." not in name}
-        self._nested = {ours: name for ours, name in self.columns.items() if "." in name}
+        self._plain = {ours: name for ours, name in self.columns.items() if not is_path(name)}
+        self._nested = {ours: name for ours, name in self.columns.items() if is_path(name)}
 
     def candidates(self, scratch: Path, size: int) -> Iterator[Candidate]:
         """The pairs of all rows, and a reason for every row or comparison that gives none.

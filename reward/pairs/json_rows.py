@@ -16,7 +16,10 @@ Item = dict[str, Any] | UnreadableError
 CHUNK_BYTES = 2**20
 BLANK = re.compile(r"[ \t\r\n]*")
 # What the list of rows is called where an object holds it.
-LISTS = ("data", "rows", "examples", "instances", "train")
+LISTS = (
+    *("data", "rows", "examples", "instances", "train", "items", "pairs", "preferences"),
+    *("records", "samples", "entries"),
+)
 
 
 def json_rows(name: str, reopen: Callable[[], BinaryIO]) -> Iterator[tuple[int, Item]]:
@@ -125,8 +128,11 @@ def unwrapped(document: dict[str, Any]) -> list[Any] | None:
     """The rows of an object that is no row itself, else None.
 
     It has them as the only list of objects that is called by one of LISTS; as a column each,
-    `{column: {"0": value, ...}}`, which is pandas' `to_json`; or `{column: [value, ...]}`.
+    `{column: {"0": value, ...}}`, which is pandas' `to_json`, or with the row's number outside; as
+    `{"columns": [...], "data": [[...], ...]}`; or as `{column: [value, ...]}`.
     """
+    if (split := _split(document)) is not None:
+        return split
     found = [document[key] for key in LISTS if _is_list_of_objects(document.get(key))]
     if found:
         return found[0] if len(found) == 1 else None
@@ -135,12 +141,24 @@ def unwrapped(document: dict[str, Any]) -> list[Any] | None:
         first = [*columns[0]]
         if first and all(map(str.isdecimal, first)) and all([*one] == first for one in columns):
             return [{name: document[name][key] for name in document} for key in first]
+        if first and all(map(str.isdecimal, document)):
+            return columns
     if columns and all(isinstance(column, list) and column for column in columns):
         one_length = len({len(column) for column in columns}) == 1
         if one_length and any(isinstance(column[0], str) for column in columns):
             rows = zip(*columns, strict=True)
             return [dict(zip(document, values, strict=True)) for values in rows]
     return None
+
+
+def _split(document: dict[str, Any]) -> list[Any] | None:
+    """The rows of an object that names the columns once, which is pandas' orient="split"."""
+    names, data = document.get("columns"), document.get("data")
+    if not isinstance(names, list) or not isinstance(data, list) or not data:
+        return None
+    if not all(isinstance(cells, list) and len(cells) == len(names) for cells in data):
+        return None
+    return [dict(zip(map(str, names), cells, strict=True)) for cells in data]
 
 
 def _is_list_of_objects(value: Any) -> bool:

@@ -1,9 +1,15 @@
 """A format's columns, found in the first rows by the names that known sets have for them."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
 from reward.pairs.answers import read_answers
+from reward.pairs.branches import has_branches
 from reward.pairs.columns import (
-    BESIDE_INPUT,
+    BESIDE,
     COLUMNS,
+    FLAGS,
     GRADE,
     HELPSTEER,
     ITEMS,
@@ -12,13 +18,15 @@ from reward.pairs.columns import (
     Column,
 )
 from reward.pairs.first_rows import FirstRows
-from reward.pairs.nested import as_list
-from reward.pairs.preference import UnusableError
+from reward.pairs.nested import as_list, plain_spelling
+from reward.pairs.preference import UnusableError, is_number, yes_or_no
 from reward.sources.catalogue import Dataset
 
-MAY_REPEAT = ("pairs", "transcripts", "strength", "labels", "scores")
+MAY_REPEAT = ("pairs", "transcripts", "strength", "labels", "scores", "ratings")
 """The formats whose answers may stand at the end of their conversations."""
 GRADES = Column((), GRADE)
+WHOLE = ("messages", "conversations", "conversation")
+"""Columns of ratings that may have the response at the end of its conversation."""
 
 
 def match(name: str, entry: Dataset, first: FirstRows) -> tuple[dict[str, str], list[str]]:
@@ -30,22 +38,25 @@ def match(name: str, entry: Dataset, first: FirstRows) -> tuple[dict[str, str], 
     wanted = format_columns(name, entry, first)
     found = {ours: entry.columns[ours] for ours in wanted if ours in entry.columns}
     missing = [theirs for theirs in found.values() if not first.has(theirs)]
-    for tied in TIED:
-        if {*tied} <= wanted.keys():
-            found |= together(tied, wanted, found, first)
+    belong_together = [tied for tied in TIED if {*tied} <= wanted.keys()]
+    for tied in belong_together:
+        found |= together(tied, wanted, found, first)
+    if name == "ratings":
+        found |= _whole_conversation(wanted["response"], found, first)
     holds_prompt = name in MAY_REPEAT and hold_prompts(found, first)
     for ours, column in wanted.items():
-        if ours in found or any(ours in tied for tied in TIED):
+        if ours in found or any(ours in tied for tied in belong_together):
             continue
         names: tuple[str, ...] = (ours, *column.names) if ours not in column.names else column.names
+        if ours == "input":
+            names = tuple(map(first.called, beside(found)))
         if holds_prompt and ours in ("prompt", "history", "input"):
-            names = ("prompt",) if ours == "prompt" else ()  # the answers repeat it
-        if ours == "input" and found.get("prompt") not in BESIDE_INPUT:
-            continue
+            names = (first.called("prompt"),) if ours == "prompt" else ()  # the answers repeat it
         there = [one for one in names if one not in found.values() and first.has(one)]
         fitting = [one for one in there if first.fit(column, one)]
+        filled = [one for one in fitting if not all(map(_is_blank, first.values(one)))]
         if fitting or (there and column.required):
-            found[ours] = (fitting or there)[0]
+            found[ours] = (filled or fitting or there)[0]
     for ours, column in wanted.items():
         is_needed = column.required or (
             ours == "prompt" and not holds_prompt and name != "transcripts"
@@ -55,6 +66,27 @@ def match(name: str, entry: Dataset, first: FirstRows) -> tuple[dict[str, str], 
         if is_needed and ours not in found and ours not in missing:
             missing.append(ours if ours == "prompt" else (column.names or (ours,))[0])
     return found, missing
+
+
+def _is_blank(value: Any) -> bool:
+    return isinstance(value, str) and not value.strip()
+
+
+def beside(found: dict[str, str]) -> tuple[str, ...]:
+    """The columns that may go on with what stands in the prompt's."""
+    return BESIDE.get(plain_spelling(found.get("prompt", "")), ())
+
+
+def _whole_conversation(
+    response: Column, found: dict[str, str], first: FirstRows
+) -> dict[str, str]:
+    """The column of conversations that end in the response, where it has no column of its own."""
+    if "response" in found or any(map(first.has, response.names)):
+        return {}
+    for name in map(first.called, WHOLE):
+        if hold_prompts({"response": name}, first):
+            return {"response": name}
+    return {}
 
 
 def together(
@@ -90,7 +122,7 @@ def together(
 
 def hold_prompts(found: dict[str, str], first: FirstRows) -> bool:
     """Whether answers stand at the end of their conversations, so that no prompt is needed."""
-    for side in ("chosen", "response_1", "rejected"):
+    for side in ("chosen", "response_1", "rejected", "response"):
         if side in found:
             for value in first.values(found[side]):
                 try:
@@ -110,22 +142,23 @@ def attributes(entry: Dataset, first: FirstRows) -> dict[str, float]:
     """
     if entry.attributes:
         return entry.attributes
-    names = first.names
-    if not {*HELPSTEER} & {*names}:
-        numbers = [name for name in RATINGS if name in names and first.fit(GRADES, name)]
-        # A label is a grade where it says yes or no, as KTO's data do, and else who knows what.
-        if numbers == ["label"] and not all(
-            isinstance(label, bool) for label in first.values("label")
-        ):
-            numbers = []
-        if numbers:
-            return {numbers[0]: 1.0}
+    if not any(map(first.has, HELPSTEER)):
+        for name in map(first.called, RATINGS):
+            if first.has(name) and first.fit(GRADES, name):
+                return {name: 1.0}
+        for name in map(first.called, FLAGS):  # a label of another kind is who knows what
+            flags = [yes_or_no(value) for value in first.values(name)]
+            if flags and all(isinstance(flag, bool) for flag in flags):
+                return {name: 1.0}
     return dict.fromkeys(HELPSTEER, 1.0)
 
 
 def format_columns(name: str, entry: Dataset, first: FirstRows) -> dict[str, Column]:
     """The columns of a format, those of the ratings' attributes included."""
-    columns = dict(COLUMNS[name])
+    columns = {
+        ours: replace(column, names=tuple(map(first.called, column.names)))
+        for ours, column in COLUMNS[name].items()
+    }
     if name == "ratings":
         columns |= {
             attribute: Column((attribute,), GRADE) for attribute in attributes(entry, first)
@@ -133,13 +166,42 @@ def format_columns(name: str, entry: Dataset, first: FirstRows) -> dict[str, Col
     return columns
 
 
+def nested_scores(found: dict[str, str], first: FirstRows) -> list[str]:
+    """The numbers that stand one level down in a list's items, by names that lead to them."""
+    names = {
+        f"{key}.{inner}": None
+        for item in _items(found, first)
+        for key, values in item.items()
+        if isinstance(values, dict)
+        for inner, value in values.items()
+        if is_number(value)
+    }
+    return [*names]
+
+
+def _items(found: dict[str, str], first: FirstRows) -> Iterator[dict[str, Any]]:
+    for items in first.values(found["responses"]):
+        yield from (item for item in as_list(items) or [] if isinstance(item, dict))
+
+
+def find_branches(entry: Dataset, found: dict[str, str], first: FirstRows) -> str | None:
+    """The key of the scores of messages, where answers to one turn follow each other."""
+    names = (entry.columns["score"],) if "score" in entry.columns else RATINGS
+    for name in names:
+        for messages in first.values(found["messages"]):
+            try:
+                if has_branches(messages, name):
+                    return name
+            except UnusableError:
+                continue
+    return None
+
+
 def find_items(entry: Dataset, found: dict[str, str], first: FirstRows) -> dict[str, str]:
     """From response and score to the keys of a list's items, where these are objects."""
-    keys: dict[str, None] = {}
-    for items in first.values(found["responses"]):
-        for item in as_list(items) or []:
-            if isinstance(item, dict):
-                keys |= dict.fromkeys(key for key, value in item.items() if value is not None)
+    keys = {
+        key for item in _items(found, first) for key, value in item.items() if value is not None
+    }
     names = {}
     for ours, known in ITEMS.items():
         candidates = (entry.columns[ours],) if ours in entry.columns else known

@@ -1,12 +1,17 @@
-"""Values inside the values of columns: lists as JSON text or by their keys, names with dots."""
+"""Values inside the values of columns: lists as JSON text or by their keys, names that lead there.
+
+Names of columns in other spellings are known here as well.
+"""
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from reward.pairs.rows import Row
 
 JSON_START = re.compile(r"\s*[\[{]")
+PARTED = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[\W_]+")
 
 
 def from_json(value: Any) -> Any:
@@ -33,14 +38,35 @@ def as_list(value: Any) -> list[Any] | None:
     return value if isinstance(value, list) else None
 
 
+def plain_spelling(name: str) -> str:
+    """A column's name in small letters, with _ between words however they are parted."""
+    return PARTED.sub("_", name).strip("_").casefold() if "." not in name else name
+
+
+def is_path(name: str) -> bool:
+    """Whether a name may lead into columns, or to several."""
+    return "." in name or name.endswith("*")
+
+
+def spread(name: str, columns: Iterable[str]) -> list[str]:
+    """The columns that a name stands for: with a * at its end those that have a number there."""
+    if not name.endswith("*"):
+        return [name]
+    start = name[:-1]
+    return [one for one in columns if one.startswith(start) and one[len(start) :].isdecimal()]
+
+
 def value_at(row: Row, name: str) -> Any:
     """The value in a column, or where a name with dots leads; None where there is none.
 
     `question.full_text` is the key full_text of the object in the column question, `summaries.0`
-    the first item of the list in summaries.
+    the first item of the list in summaries, `annotator*` the list of what annotator1, annotator2
+    and so on hold.
     """
-    if name in row or "." not in name:
+    if name in row or not is_path(name):
         return row.get(name)
+    if name.endswith("*"):
+        return [row[one] for one in spread(name, row)] or None
     value: Any = row
     for key in name.split("."):
         if isinstance(value, dict):

@@ -120,6 +120,12 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def yes_or_no(value: object) -> object:
+    """True or False where a value is that, or the text of it, else the value itself."""
+    spelt = value.strip().casefold() if isinstance(value, str) else None
+    return {"true": True, "false": False}.get(spelt, value) if spelt else value
+
+
 def prompt_key(prompt: Iterable[tuple[str, str]]) -> bytes:
     """A prompt's turns of (role, content) without case and white space: equal keys, same prompt."""
     turns = [[role, " ".join(content.casefold().split())] for role, content in prompt]

@@ -25,7 +25,8 @@ def read_prompt(row: Row) -> list[Message]:
     turns = read_turns(row["prompt"], "prompt") if "prompt" in row else []
     if turns and (more := _text(row, "input")) and not _holds(turns, more):
         last = turns[-1]
-        turns = [*turns[:-1], Message(last.role, f"{last.content}\n{more}")]
+        text = f"{last.content}\n{more}" if last.content.strip() else more
+        turns = [*turns[:-1], Message(last.role, text)]
     return [*history, *turns]
 
 

@@ -5,8 +5,8 @@ from itertools import combinations
 from typing import Any
 
 from reward.pairs.answers import Answer, after_prompt, paired, read_one_answer
-from reward.pairs.nested import as_list
-from reward.pairs.preference import Message, Preference, UnusableError, rating
+from reward.pairs.nested import as_list, value_at
+from reward.pairs.preference import Message, Preference, UnusableError, rating, yes_or_no
 from reward.pairs.prompts import read_prompt, with_system
 from reward.pairs.reading import Candidate, Reading
 from reward.pairs.responses import Response
@@ -48,14 +48,20 @@ def _rated(item: Any, score: Any, prompt: list[Message], row: Row, reading: Read
     names = reading.items
     if isinstance(item, dict):
         if score is None:
-            score = item.get(names.get("score", ""))
-        item = item.get(names["response"]) if "response" in names else item
+            score = value_at(item, names.get("score", ""))
+        item = value_at(item, names["response"]) if "response" in names else item
     elif not isinstance(item, str | list):
         reason = "missing_response" if item is None else "wrong_type"
         raise UnusableError(reason, "responses", item)
-    rated = score if reading.is_ranked else reading.worth(score, "scores")
+    rated = score if reading.is_ranked else reading.worth(_grade(score), "scores")
     answer = after_prompt(read_one_answer(item, "response"), prompt, "response")
     return Response(0, with_system(row, answer.turns), answer.text, float(rated))
+
+
+def _grade(value: Any) -> Any:
+    """A number for yes or no, as thumbs up or down; anything else as it is."""
+    grade = yes_or_no(value)
+    return int(grade) if isinstance(grade, bool) else value
 
 
 def mean_rating(row: Row, reading: Reading) -> float:
@@ -65,9 +71,7 @@ def mean_rating(row: Row, reading: Reading) -> float:
     """
     total = 0.0
     for attribute, weight in reading.attributes.items():
-        value = row.get(attribute)
-        grade = int(value) if isinstance(value, bool) else value  # thumbs up or down
-        total += weight * reading.worth(grade, attribute)
+        total += weight * reading.worth(_grade(row.get(attribute)), attribute)
     mean = rating(round(total / sum(reading.attributes.values()), 9))
     if mean is None:  # infinities of both signs, of weights beyond all measure
         raise UnusableError("rating_too_large")

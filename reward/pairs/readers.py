@@ -19,12 +19,12 @@ from reward.pairs.answers import (
     read_exchange,
     up_to_turn,
 )
-from reward.pairs.conversation import is_transcript
 from reward.pairs.labels import FIRST, winner_of_flags
 from reward.pairs.preference import Message, Preference, UnusableError, rating
 from reward.pairs.prompts import read_prompt, with_system
 from reward.pairs.reading import Reading
 from reward.pairs.rows import Row
+from reward.pairs.transcripts import conversation_messages, is_transcript
 
 
 def read_pairs(row: Row, reading: Reading) -> Iterator[Preference | UnusableError]:
@@ -36,6 +36,10 @@ def read_pairs(row: Row, reading: Reading) -> Iterator[Preference | UnusableErro
     share and its rest are the two ratings, and chosen is what more of them prefer.
     """
     every_chosen, every_rejected = read_sides(row, "chosen", "rejected")
+    texts = [{answer.text for answer in side} for side in (every_chosen, every_rejected)]
+    if len(every_chosen) * len(every_rejected) > 1 and texts[0] & texts[1]:
+        # A conversation as a list of texts begins alike on both sides, several answers do not.
+        raise UnusableError("texts_without_roles", "chosen", row.get("chosen"))
     if len(every_chosen) * len(every_rejected) > MOST_PAIRS:
         raise UnusableError("too_many_answers", "rejected", len(every_rejected))
     ratings = side_ratings(row, reading)
@@ -56,11 +60,18 @@ def read_pairs(row: Row, reading: Reading) -> Iterator[Preference | UnusableErro
 
 def read_transcripts(row: Row, reading: Reading) -> Iterator[Preference | UnusableError]:
     """The pairs of a row of the format transcripts: without a prompt, each side is a transcript."""
+    sides: Row = {}
     for column in ("chosen", "rejected"):
         text = row.get(column)
-        if "prompt" not in row and isinstance(text, str) and not is_transcript(text):
+        if "prompt" in row or not isinstance(text, str):
+            continue
+        if is_transcript(text) and "\n\nAssistant:" in text:
+            continue  # as reward.pairs.conversation reads it wherever it stands
+        messages = conversation_messages(text)
+        if messages is None and not is_transcript(text):
             raise UnusableError("not_a_transcript", column, text)
-    yield from read_pairs(row, reading)
+        sides[column] = messages or text
+    yield from read_pairs(row | sides, reading)
 
 
 def read_pair(row: Row) -> Preference:
@@ -93,6 +104,8 @@ def read_sides(row: Row, first: str, second: str) -> tuple[list[Answer], list[An
     else:
         found = [read_answers(row.get(column), column) for column in columns]
         prompt = read_prompt(row)
+        if _ends_in_answer(prompt, found):
+            prompt = prompt[:-1]
     sides = [
         [after_prompt(answer, prompt, column) for answer in answers]
         for answers, column in zip(found, columns, strict=True)
@@ -109,6 +122,16 @@ def read_sides(row: Row, first: str, second: str) -> tuple[list[Answer], list[An
             for answers in sides
         ]
     return sides[0], sides[1]
+
+
+def _ends_in_answer(prompt: list[Message], sides: list[list[Answer]]) -> bool:
+    """Whether the conversation in the prompt's column goes on with one of the answers."""
+    if len(prompt) < 2 or prompt[-1].role != "assistant":
+        return False
+    last = prompt[-1].content.strip()
+    return any(
+        answer.text.strip() == last and not answer.turns for side in sides for answer in side
+    )
 
 
 def side_ratings(row: Row, reading: Reading) -> tuple[float | None, float | None]:

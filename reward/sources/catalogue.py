@@ -16,6 +16,7 @@ Format = Literal[
     "ranked-lists",
     "ratings",
     "trees",
+    "branches",
 ]
 Winner = Literal["response_1", "response_2", "tie"]
 Scoring = Literal["pairs", "rewardbench", "rewardbench-2", "rm-bench", "judgebench"]
@@ -45,7 +46,7 @@ class _Reading(Params):
     """The shape of its rows; None finds it out from the first rows."""
     columns: dict[str, str] = Field(default_factory=dict)
     """From the name that the format knows to the dataset's own, where they differ; a name with dots
-    leads into a column (info.post)."""
+    leads into a column (info.post), one with a * at its end to all that go on with a number."""
     attributes: dict[str, float] | None = None
     """Ratings only: the weight of each attribute column in a response's rating, which is their
     weighted mean; None weighs HelpSteer's five attributes alike."""
@@ -59,8 +60,8 @@ class _Reading(Params):
     """Labels only: which answer each label names, or that it is a tie; None goes by the columns'
     names (reward.pairs.labels)."""
     comparisons: Literal["best-worst", "all"] | None = None
-    """Lists, ratings and trees: which responses to one prompt make pairs. None is best-worst for
-    lists and all for ratings and trees."""
+    """Lists, branches, ratings and trees: which responses to one prompt make pairs. None is
+    best-worst for lists and branches, and all for ratings and trees."""
     weight: float | None = Field(default=None, gt=0, le=1)
     """The share of its valid pairs that is taken; None takes all."""
 

@@ -140,6 +140,13 @@ GOOD: dict[str, dict[str, Any]] = {
     },
     "ranked-lists": {"prompt": "Why?", "responses": ["So.", "No."]},
     "ratings": {"prompt": "Why?", "response": "So.", "helpfulness": 3},
+    "branches": {
+        "messages": [
+            {"role": "user", "content": "Why?"},
+            {"role": "assistant", "content": "So.", "score": 3},
+            {"role": "assistant", "content": "No.", "score": 1},
+        ]
+    },
     "trees": {"message_id": "a", "parent_id": "b", "role": "assistant", "text": "So.", "rank": 0},
 }
 

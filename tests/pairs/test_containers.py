@@ -69,6 +69,11 @@ SAME = {
     "data.json": json.dumps({"version": 2, "data": ROWS}).encode(),
     "train.json": json.dumps({"about": {"by": "us"}, "train": ROWS}, indent=1).encode(),
     "pandas.json": json.dumps(COLUMNS).encode(),
+    "split.json": json.dumps(
+        {"columns": [*ROWS[0]], "index": [0, 1, 2], "data": [[*row.values()] for row in ROWS]}
+    ).encode(),
+    "index.json": json.dumps(dict(enumerate(ROWS)), indent=1).encode(),
+    "pairs.json": json.dumps({"pairs": ROWS}).encode(),
     "lists.json": json.dumps({name: [row[name] for row in ROWS] for name in ROWS[0]}).encode(),
     "a.csv": table(","),
     "a.tsv": table("\t"),

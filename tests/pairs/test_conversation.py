@@ -10,10 +10,10 @@ from reward.pairs.conversation import (
     MOST_TURNS,
     read_answer,
     read_turns,
-    transcript_messages,
     unflatten,
 )
 from reward.pairs.preference import Message, UnusableError
+from reward.pairs.transcripts import transcript_messages
 
 FLAT = "Hi\n<extra_id_1>Assistant\nHello!\n\n<extra_id_1>User\nWhy?\n "
 TURNS = [Message("user", "Hi"), Message("assistant", "Hello!\n"), Message("user", "Why?\n ")]

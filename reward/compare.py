@@ -1,10 +1,11 @@
 """Is the difference between two revisions real? `python -m reward.compare REV_A [REV_B]`.
 
 Reads both revisions' scores of the validation pairs, matches them pair by pair and tests the
-difference. Where there are datasets of a mix or further test sets, the accuracies on each, and on
-their subsets, follow. A revision is a branch, tag, commit or experiment name, or `workspace`. With
---seeds both sides are several runs that differ in `train.seed` alone: revisions with commas between
-them, or NAME for the experiments NAME-1, NAME-2, ... that one `dvc exp run --queue -n NAME` made.
+difference, with all pairs of a prompt as one draw. Where there are datasets of a mix or further
+test sets, the accuracies on each, and on their subsets, follow. A revision is a branch, tag, commit
+or experiment name, or `workspace`. With --seeds both sides are several runs that differ in
+`train.seed` alone: revisions with commas between them, or NAME for the experiments NAME-1, NAME-2,
+... that one `dvc exp run --queue -n NAME` made.
 """
 
 from reward.harness.endings import ends_in_a_sentence
@@ -88,11 +89,8 @@ def _compared(options: argparse.Namespace) -> str:
         [options.rev_a], [options.rev_b] = sides
     a = read_scores(options.rev_a, options.scores)
     b = read_scores(options.rev_b, options.scores)
-    pair_ids, margin_a, margin_b = match(a, b, intersection=options.intersection)
     found = compare(
-        pair_ids,
-        margin_a,
-        margin_b,
+        *match(a, b, intersection=options.intersection),
         confidence=options.confidence,
         resamples=options.resamples,
         seed=options.seed,
@@ -116,20 +114,23 @@ def _compared_groups(
                 f"least two, or leave --seeds out."
             )
     a, b = read_group(revisions_a), read_group(revisions_b)
-    pair_ids, *margins = match(*tables, intersection=options.intersection)
-    if len(pair_ids) == 1:
-        raise InputError("there is one validation pair: --seeds needs at least two.")
+    pair_ids, prompt, *margins = match(*tables, intersection=options.intersection)
+    prompts = len(np.unique(prompt))
+    if prompts == 1:
+        raise InputError("all validation pairs are of one prompt: --seeds needs at least two.")
     margin_a, margin_b = np.stack(margins[: len(a.seeds)]), np.stack(margins[len(a.seeds) :])
     settings = {
         "confidence": options.confidence,
         "resamples": options.resamples,
         "seed": options.seed,
     }
+    loss_a, loss_b = np.logaddexp(0, -margin_a), np.logaddexp(0, -margin_b)
     result = {
         "pairs": len(pair_ids),
+        "prompts": prompts,
         "confidence": options.confidence,
-        "accuracy": difference(credit(margin_a), credit(margin_b), **settings),
-        "log_loss": difference(np.logaddexp(0, -margin_a), np.logaddexp(0, -margin_b), **settings),
+        "accuracy": difference(credit(margin_a), credit(margin_b), prompt, **settings),
+        "log_loss": difference(loss_a, loss_b, prompt, **settings),
     }
     if not options.json:
         return describe_groups(a, b, result)
@@ -153,7 +154,7 @@ def describe(result: dict[str, Any]) -> str:
     lines = _columns(rows)
     lines += [
         "",
-        f"{result['pairs']} pairs, both agree on {result['agreement']:.1%}; "
+        f"{_counted(result)}, both agree on {result['agreement']:.1%}; "
         f"{result['better']} became better, {result['worse']} worse "
         f"(McNemar's exact p = {result['mcnemar_p']:.3g})",
     ]
@@ -192,10 +193,15 @@ def describe_groups(a: Group, b: Group, result: dict[str, Any]) -> str:
             "",
             *_columns(rows),
             "",
-            f"{result['pairs']} pairs; mean ± standard deviation over the seeds",
+            f"{_counted(result)}; mean ± standard deviation over the seeds",
             *verdicts,
         ]
     )
+
+
+def _counted(result: dict[str, Any]) -> str:
+    pairs, prompts = result["pairs"], result["prompts"]
+    return f"{pairs} pairs" if pairs == prompts else f"{pairs} pairs of {prompts} prompts"
 
 
 def _columns(rows: list[tuple[str, str, str, str]]) -> list[str]:

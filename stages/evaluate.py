@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import numpy as np
 import pyarrow as pa
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -129,10 +128,10 @@ def evaluate(
     held_out, level = scored[VALIDATION], settings.confidence
     drawn = {
         groups: figures.groups(details["measured"]),
-        reliability: figures.reliability(held_out.margin, settings.calibration_bins, level),
+        reliability: figures.reliability(held_out, settings.calibration_bins, level),
         margins: figures.margins(held_out.margin),
         accuracy_by_gap: figures.accuracy_by_gap(held_out, settings.rating_gaps, level),
-        accuracy_by_confidence: figures.accuracy_by_confidence(held_out.margin, level),
+        accuracy_by_confidence: figures.accuracy_by_confidence(held_out, level),
         reward_length: figures.reward_length(held_out),
     }
     for path, figure in drawn.items():
@@ -181,10 +180,7 @@ def _measure(
         response_lengths=settings.response_lengths,
         similar_length=settings.similar_length,
     )
-    of_parts = {
-        name: measure_parts(parts[name], np.stack([pairs.chosen, pairs.rejected], axis=1), level)
-        for name, pairs in scored.items()
-    }
+    of_parts = {name: measure_parts(parts[name], pairs, level) for name, pairs in scored.items()}
     testsets = {
         name.removeprefix(TESTSETS): summary(pairs, level, bins) | of_parts[name]
         for name, pairs in scored.items()

@@ -3,7 +3,6 @@
 from reward.harness.stage import run
 
 from contextlib import nullcontext
-from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from transformers import logging as transformers_logging
 
 from reward.evaluation.depths import accuracy_by_depth
+from reward.evaluation.scores import numbered
 from reward.harness.errors import InputError
 from reward.harness.files import check_output, replacing, write_json
 from reward.harness.params import Params, pick
@@ -128,34 +128,20 @@ def _depths(
     sets: dict[str, Comparisons],
 ) -> dict[str, Any]:
     """What the JSON file holds: what a head alone would get after each of the depths tried."""
-    prompts = _prompts(tables["train"], sets["train"])
-    if not tried or len(set(prompts)) < settings.folds:
+    prompts = numbered(tables["train"][Token.PROMPT_ID].to_numpy())
+    if not tried or len(np.unique(prompts)) < settings.folds:
         return {"depths": []}
     pairs, sides = sets["train"].among(range(len(sets["train"].groups)))
     found = accuracy_by_depth(
         features,
         sides,
-        [prompts[pair] for pair in pairs],
+        prompts[pairs],
         depths=tried,
         folds=settings.folds,
         strength=settings.head_strength,
         confidence=settings.confidence,
     )
     return {"folds": settings.folds, "depths": found}
-
-
-def _prompts(table: pa.Table, compared: Comparisons) -> list[bytes]:
-    """For each pair a name of its prompt: its tokens, or where these were cut what both sides
-    begin with.
-    """
-    lengths = zip(table[Token.PROMPT_TOKENS], table[Token.PREFIX_LENGTH], strict=True)
-    return [
-        blake2b(
-            compared.groups[group].sequences[chosen][: min(prompt.as_py(), prefix.as_py())].data,
-            digest_size=16,
-        ).digest()
-        for (group, chosen, _), (prompt, prefix) in zip(compared.pairs, lengths, strict=True)
-    ]
 
 
 if __name__ == "__main__":

@@ -52,15 +52,18 @@ def choose(prompts: Array, places: Array, ratings: Array, rewards: Array) -> Cho
     )
 
 
-def best_of_n(choices: Choices, confidence: float) -> dict[str, Any] | None:
-    """Best-of-n accuracy with its Wilson interval and its chance level, the means over the prompts
-    with FEWEST_ANSWERS answers or more, all rated; None where there is none.
+def best_of_n(choices: Choices, same: Array, confidence: float) -> dict[str, Any] | None:
+    """Best-of-n accuracy with its interval and its chance level, the means over the prompts with
+    FEWEST_ANSWERS answers or more, all rated; None where there is none.
+
+    same: for each prompt a whole number, (prompts,): those that have the same one are one prompt
+    whose answers stand in several rows and were not compared, and no independent draws.
     """
     # With an answer that has no rating nobody knows which is best, and none is: chance is 0.
     many = (choices.answers >= FEWEST_ANSWERS) & (choices.chance > 0)
     if not many.any():
         return None
-    found = estimate(choices.right[many], confidence)
+    found = estimate(choices.right[many], same[many], confidence)
     return {
         "prompts": found.pop("pairs"),
         "answers": int(choices.answers[many].sum()),

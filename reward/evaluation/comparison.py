@@ -7,20 +7,34 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
+from reward.evaluation.clusters import effective_prompts, per_prompt
 from reward.evaluation.metrics import credit, log_loss, mcnemar
-from reward.evaluation.scores import Array, Score
+from reward.evaluation.scores import Array, Score, numbered
 from reward.harness.errors import InputError
 
 
 def match(*runs: pa.Table, intersection: bool) -> tuple[Array, ...]:
-    """Pair ids in rising order, and each run's margins of these pairs; all of shape (pairs,).
+    """Pair ids in rising order, the number of each pair's prompt, and each run's margins of these
+    pairs; all of shape (pairs,).
 
-    Raises InputError for different validation sets, unless `intersection` asks for the pairs that
-    are in all, and for sets that have none in common.
+    One run that says which prompts its pairs are of says it for all. Raises InputError where none
+    does; for different validation sets, unless `intersection` asks for the pairs that are in all;
+    and for sets that have none in common.
     """
-    ids, margins = zip(*map(_by_id, runs), strict=True)
+    runs = tuple(run.sort_by(Score.PAIR_ID) for run in runs)
+    ids = [run[Score.PAIR_ID].to_numpy().astype(str) for run in runs]
+    margins = [
+        run[Score.CHOSEN_SCORE].to_numpy() - run[Score.REJECTED_SCORE].to_numpy() for run in runs
+    ]
+    knows = next((n for n, run in enumerate(runs) if Score.PROMPT_ID in run.column_names), None)
+    if knows is None:
+        raise InputError(
+            "the revisions do not say which pairs are of one prompt, as their scores were made "
+            "before that was recorded: run `dvc repro` on one of them."
+        )
+    prompts = runs[knows][Score.PROMPT_ID].to_numpy()
     if all(np.array_equal(ids[0], others) for others in ids):
-        return ids[0], *margins
+        return ids[0], numbered(prompts), *margins
     common = reduce(np.intersect1d, ids)
     if len(common) == 0:
         raise InputError(
@@ -34,17 +48,16 @@ def match(*runs: pa.Table, intersection: bool) -> tuple[Array, ...]:
             f"--intersection."
         )
     rows = [np.searchsorted(some, common) for some in ids]  # the first of each
-    return common, *(margin[those] for margin, those in zip(margins, rows, strict=True))
-
-
-def _by_id(scores: pa.Table) -> tuple[Array, Array]:
-    table = scores.sort_by(Score.PAIR_ID)
-    margin = table[Score.CHOSEN_SCORE].to_numpy() - table[Score.REJECTED_SCORE].to_numpy()
-    return table[Score.PAIR_ID].to_numpy().astype(str), margin
+    return (
+        common,
+        numbered(prompts[rows[knows]]),
+        *(margin[those] for margin, those in zip(margins, rows, strict=True)),
+    )
 
 
 def compare(
     pair_ids: Array,
+    prompt: Array,
     margin_a: Array,
     margin_b: Array,
     *,
@@ -55,19 +68,22 @@ def compare(
 ) -> dict[str, Any]:
     """What changed from A to B, for matched arrays of shape (pairs,); differences are B - A.
 
-    The accuracy difference comes with its paired bootstrap interval, the log loss difference with
-    its paired t interval (Student 1908; None for a single pair). `better`, `worse` and `mcnemar_p`
-    are those of `reward.evaluation.metrics.mcnemar`. `agreement` is the share of pairs that both
+    The pairs of a prompt are one draw; prompt: which one each is of. The accuracy difference comes
+    with its paired bootstrap interval, the log loss difference with its paired t interval (Student
+    1908; None for a single prompt), both of the prompts' values
+    (reward.evaluation.clusters.per_prompt). `better`, `worse` and `mcnemar_p` are those of
+    `reward.evaluation.metrics.mcnemar`. `agreement` is the share of pairs that both
     order alike, a tie being an order of its own. A pair flipped if its order changed; `flips` holds
     the `top` ones whose margins moved furthest.
     """
     right_a, right_b = credit(margin_a), credit(margin_b)
-    better, worse, p = mcnemar(right_a, right_b)
-    low, high = bootstrap(right_b - right_a, confidence, resamples, seed)
+    better, worse, p = mcnemar(right_a, right_b, prompt)
+    low, high = bootstrap(per_prompt(right_b - right_a, prompt), confidence, resamples, seed)
     flipped = np.flatnonzero(right_a != right_b)
     furthest = flipped[np.argsort(-np.abs(margin_b - margin_a)[flipped], kind="stable")]
     return {
         "pairs": len(pair_ids),
+        "prompts": len(np.unique(prompt)),
         "confidence": confidence,
         "accuracy_a": float(right_a.mean()),
         "accuracy_b": float(right_b.mean()),
@@ -80,7 +96,7 @@ def compare(
         "worse": worse,
         "log_loss_a": log_loss(margin_a),
         "log_loss_b": log_loss(margin_b),
-        **_log_loss_difference(margin_a, margin_b, confidence),
+        **_log_loss_difference(margin_a, margin_b, prompt, confidence),
         "flips": [
             {
                 "pair_id": str(pair_ids[row]),
@@ -98,9 +114,10 @@ def bootstrap(
     """Percentile interval of the mean of paired differences (Efron 1979; Efron and Tibshirani 1993,
     section 13.3).
 
-    A resample draws as many pairs as there are, with replacement. Credits differ by one of only
-    five values (-1, -1/2, 0, 1/2, 1), so how often each value is drawn is a multinomial variable:
-    the same distribution as drawing pairs, in memory and time that do not grow with their number.
+    A resample draws as many as there are, with replacement. Credits differ by one of only five
+    values (-1, -1/2, 0, 1/2, 1), and the balances of prompts by few more, so how often each value
+    is drawn is a multinomial variable: the same distribution as drawing one by one, in memory and
+    time that do not grow with their number.
     """
     values, counts = np.unique(differences, return_counts=True)
     draws = np.random.default_rng(seed).multinomial(
@@ -112,12 +129,13 @@ def bootstrap(
 
 
 def _log_loss_difference(
-    margin_a: Array, margin_b: Array, confidence: float
+    margin_a: Array, margin_b: Array, prompt: Array, confidence: float
 ) -> dict[str, float | None]:
-    differences = np.logaddexp(0, -margin_b) - np.logaddexp(0, -margin_a)
-    mean, degrees = float(differences.mean()), len(differences) - 1
+    by_pair = np.logaddexp(0, -margin_b) - np.logaddexp(0, -margin_a)
+    mean, differences = float(by_pair.mean()), per_prompt(by_pair, prompt)
     low = high = None
-    if degrees:
+    if len(differences) > 1:
+        degrees = effective_prompts(prompt) - 1
         error = float(differences.std(ddof=1)) / np.sqrt(len(differences))
         spread = float(stats.t.ppf((1 + confidence) / 2, degrees) * error)
         low, high = mean - spread, mean + spread

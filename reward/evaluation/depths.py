@@ -16,7 +16,7 @@ from reward.evaluation.scores import Array
 def accuracy_by_depth(
     features: NDArray[np.float32],
     pairs: NDArray[np.int64],
-    prompts: Sequence[bytes],
+    prompts: Array,
     *,
     depths: Sequence[int],
     folds: int,
@@ -31,19 +31,17 @@ def accuracy_by_depth(
     training folds' pairs.
 
     features: (depths, answers, width). pairs: (pairs, 2), which answers are compared. prompts:
-    for each pair the name of its prompt, of which there are at least `folds`. confidence: of the
-    Wilson interval, which takes pairs for independent.
+    whole numbers (pairs,), equal for the same prompt, of which there are at least `folds`.
+    confidence: of the interval (reward.evaluation.metrics.estimate).
     """
-    numbers = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
-    names = [numbers[prompt] for prompt in prompts]
     split = GroupKFold(folds)
     rows = []
     for depth, found in zip(depths, features, strict=True):
         x = found[pairs[:, 0]].astype(np.float64) - found[pairs[:, 1]]
         margins = np.empty(len(x))
-        for learned, held_out in split.split(x, groups=names):
+        for learned, held_out in split.split(x, groups=prompts):
             margins[held_out] = _margins(x[learned], x[held_out], strength)
-        rows.append({"depth": int(depth)} | estimate(credit(margins), confidence))
+        rows.append({"depth": int(depth)} | estimate(credit(margins), prompts, confidence))
     return rows
 
 

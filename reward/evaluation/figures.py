@@ -27,19 +27,20 @@ _ESTIMATE = {
 _BIN = {"bin_start": pa.float64(), "bin_end": pa.float64()}
 
 
-def reliability(margin: Array, bins: int, confidence: float) -> pa.Table:
+def reliability(scored: Scored, bins: int, confidence: float) -> pa.Table:
     """One row per bin of `calibration_error` that holds a pair.
 
     Columns: bin_start, bin_end, confidence (mean of the bin), pairs, accuracy, accuracy_low,
-    accuracy_high (Wilson, at level `confidence`).
+    accuracy_high (at level `confidence`).
     """
+    margin = scored.margin
     edges = np.linspace(0.5, 1, bins + 1).tolist()
     rows = [
         {
             "bin_start": start,
             "bin_end": end,
             "confidence": float(preference(margin[members]).mean()),
-            **estimate(credit(margin[members]), confidence),
+            **estimate(credit(margin[members]), scored.prompt[members], confidence),
         }
         for start, end, members in zip(
             edges[:-1], edges[1:], calibration_bins(margin, bins), strict=True
@@ -91,15 +92,16 @@ def accuracy_by_gap(
     small, large = rating_gaps
     labels = (f"small (≤ {small:g})", f"medium (≤ {large:g})", f"large (> {large:g})")
     right, classes = credit(scored.margin), gap_class(scored, rating_gaps)
+    members_of_gaps = [classes == index for index in range(len(labels))]
     rows = [
-        {"gap": label, **estimate(right[classes == index], confidence)}
-        for index, label in enumerate(labels)
-        if (classes == index).any()
+        {"gap": label, **estimate(right[members], scored.prompt[members], confidence)}
+        for label, members in zip(labels, members_of_gaps, strict=True)
+        if members.any()
     ]
     return _table(rows, {"gap": pa.string()} | _ESTIMATE)
 
 
-def accuracy_by_confidence(margin: Array, confidence: float) -> pa.Table:
+def accuracy_by_confidence(scored: Scored, confidence: float) -> pa.Table:
     """Accuracy on the pairs of which the model is surest: one row for each cut-off, the highest
     first, down to all pairs.
 
@@ -109,14 +111,14 @@ def accuracy_by_confidence(margin: Array, confidence: float) -> pa.Table:
     the pairs, those that are kept), cut_off (the lowest confidence among them, see `preference`),
     pairs, accuracy, accuracy_low, accuracy_high.
     """
-    sure, right = preference(margin), credit(margin)
+    sure, right = preference(scored.margin), credit(scored.margin)
     falling = np.sort(sure)[::-1]
     ends = [-(-len(sure) * step // CUT_OFFS) - 1 for step in range(1, CUT_OFFS + 1)]
     rows = [
         {
             "share": float((sure >= cut_off).mean()),
             "cut_off": float(cut_off),
-            **estimate(right[sure >= cut_off], confidence),
+            **estimate(right[sure >= cut_off], scored.prompt[sure >= cut_off], confidence),
         }
         for cut_off in np.unique(falling[ends])[::-1]
     ]

@@ -2,7 +2,8 @@
 
 Everything here is a pure function of per-pair arrays. The chosen response always comes first, so
 the margin (chosen score - rejected score) is the log odds of the right answer under Bradley-Terry,
-and every outcome is 1.
+and every outcome is 1. Intervals and p values take the pairs of a prompt for one draw
+(reward.evaluation.clusters); `prompt` says which prompt each pair is of, whole numbers, (pairs,).
 """
 
 import math
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 from scipy import special, stats
 
+from reward.evaluation.clusters import effective_size, sign_flips
+from reward.evaluation.resampling import by_prompt
 from reward.evaluation.scores import Array, Scored
 
 GAPS = ("small", "medium", "large")
@@ -43,12 +46,15 @@ def measure(
     lengths = length_class(scored, response_lengths)
     return {
         **summary(scored, confidence, calibration_bins),
-        "similar_length": estimate(right[difference <= similar_length * scored.longer], confidence),
+        "similar_length": group(
+            right, scored.prompt, difference <= similar_length * scored.longer, confidence
+        ),
         "rating_gap": {
-            name: estimate(right[gaps == index], confidence) for index, name in enumerate(GAPS)
+            name: group(right, scored.prompt, gaps == index, confidence)
+            for index, name in enumerate(GAPS)
         },
         "response_length": {
-            name: estimate(right[lengths == index], confidence)
+            name: group(right, scored.prompt, lengths == index, confidence)
             for index, name in enumerate(LENGTHS)
         },
     }
@@ -57,8 +63,10 @@ def measure(
 def summary(scored: Scored, confidence: float, calibration_bins: int) -> dict[str, Any]:
     """What is measured on every set of scored pairs; it needs neither ratings nor groups."""
     longer_wins = credit(scored.chosen_tokens - scored.rejected_tokens)
+    prompt = scored.prompt
     return {
-        **estimate(credit(scored.margin), confidence),
+        "prompts": len(np.unique(prompt)),
+        **estimate(credit(scored.margin), prompt, confidence),
         "log_loss": log_loss(scored.margin),
         "brier": brier(scored.margin),
         "calibration_error": calibration_error(scored.margin, calibration_bins),
@@ -68,9 +76,9 @@ def summary(scored: Scored, confidence: float, calibration_bins: int) -> dict[st
         "reward_std": float(scored.rewards.std()),
         "reward_length_pearson": pearson(scored.rewards, scored.tokens),
         "reward_length_spearman": spearman(scored.rewards, scored.tokens),
-        "longer_wins": estimate(longer_wins, confidence),
-        "shorter_wins": estimate(1 - longer_wins, confidence),
-        "bag_of_words": estimate(credit(scored.bag_of_words), confidence),
+        "longer_wins": estimate(longer_wins, prompt, confidence),
+        "shorter_wins": estimate(1 - longer_wins, prompt, confidence),
+        "bag_of_words": estimate(credit(scored.bag_of_words), prompt, confidence),
     }
 
 
@@ -95,34 +103,46 @@ def credit(margin: Array) -> Array:
     return (np.sign(margin) + 1) / 2
 
 
-def estimate(right: Array, confidence: float) -> dict[str, Any]:
-    """Pairs, accuracy and its Wilson interval of the credits `right`, shape (pairs,)."""
+def estimate(right: Array, prompt: Array, confidence: float) -> dict[str, Any]:
+    """Pairs, accuracy and its interval of the credits `right`, shape (pairs,): Wilson's with the
+    `effective_size` of pairs whose prompts were drawn.
+    """
     if len(right) == 0:
         return {"pairs": 0, "accuracy": None, "accuracy_low": None, "accuracy_high": None}
-    low, high = wilson(float(right.sum()), len(right), confidence)
+    share = float(right.mean())
+    low, high = wilson(share, effective_size(right, prompt, confidence), confidence)
     return {
         "pairs": len(right),
-        "accuracy": float(right.mean()),
+        "accuracy": share,
         "accuracy_low": low,
         "accuracy_high": high,
     }
 
 
-def wilson(successes: float, trials: int, confidence: float) -> tuple[float, float]:
+def group(right: Array, prompt: Array, inside: Array, confidence: float) -> dict[str, Any]:
+    """The `estimate` of the pairs that are `inside`, bool (pairs,), and as weaker_p the p value of
+    `weaker`.
+    """
+    return {
+        **estimate(right[inside], prompt[inside], confidence),
+        "weaker_p": weaker(right, prompt, inside, confidence),
+    }
+
+
+def wilson(share: float, trials: float, confidence: float) -> tuple[float, float]:
     """Interval of a proportion by inverting the score test (Wilson 1927, JASA 22, p. 209-212).
 
-    scipy's binomtest takes whole successes only; ties bring halves, for which the formula stands
-    as it is. A half varies less than a success or a failure, so with ties the interval is, if
-    anything, too wide.
+    scipy's binomtest takes whole successes of whole trials only; ties bring halves, and effective
+    sizes any fraction, for which the formula stands as it is. A half varies less than a success or
+    a failure, so with ties the interval is, if anything, too wide.
     """
     z = float(stats.norm.ppf((1 + confidence) / 2))
-    share = successes / trials
     centre = share + z * z / (2 * trials)
     spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
     # At a share of 0 or 1 the bound equals it, which rounding would miss by a little.
-    low = 0.0 if successes == 0 else (centre - spread) / scale
-    high = 1.0 if successes == trials else (centre + spread) / scale
+    low = 0.0 if share == 0 else (centre - spread) / scale
+    high = 1.0 if share == 1 else (centre + spread) / scale
     return low, high
 
 
@@ -171,29 +191,39 @@ def calibration_bins(margin: Array, bins: int) -> list[Array]:
     return [np.flatnonzero(number == index) for index in range(bins)]
 
 
-def mcnemar(right_a: Array, right_b: Array) -> tuple[int, int, float]:
+def mcnemar(right_a: Array, right_b: Array, prompt: Array) -> tuple[int, int, float]:
     """Pairs on which B does better than A, those on which it does worse, and McNemar's exact p.
 
     McNemar 1947, Psychometrika 12, p. 153-157, as the two-sided binomial test that a pair on which
     the credits differ is as likely to be better in A as in B; 1 where none differs. With ties,
-    which are right by one half, this is the sign test.
+    which are right by one half, this is the sign test. Where prompts have several pairs, what is
+    as likely is each prompt's balance, better less worse, and its reverse (`sign_flips`).
     """
-    better, worse = int((right_b > right_a).sum()), int((right_b < right_a).sum())
-    if better + worse == 0:
-        return 0, 0, 1.0
-    return better, worse, float(stats.binomtest(better, better + worse).pvalue)
+    change = np.sign(right_b - right_a)
+    net = by_prompt(change[:, None], prompt)[:, 0].astype(int)
+    return int((change > 0).sum()), int((change < 0).sum()), sign_flips(net)
 
 
-def weaker(right: float, pairs: int, others_right: float, others: int) -> float:
+def weaker(right: Array, prompt: Array, inside: Array, confidence: float) -> float:
     """The chance that a group gets as few of its pairs right as it does, or fewer, if it is no
-    weaker than the other pairs.
+    weaker than the other pairs. inside: which pairs are of the group, bool (pairs,).
 
-    Fisher's exact test, one-sided (Fisher 1935, J. R. Stat. Soc. 98, p. 39-82). It counts whole
-    pairs: the halves of ties are rounded so that the group seems less weak. 1 without other pairs.
+    Fisher's exact test, one-sided (Fisher 1935, J. R. Stat. Soc. 98, p. 39-82), of pairs and of
+    right ones that were both scaled to the `effective_size` of the group and to that of the others
+    (Rao and Scott 1992, Biometrics 48, p. 577-585). Where prompts have pairs in the group and among
+    the others, what these have in common makes the true difference vary less: p is then, if
+    anything, too large. The test counts whole pairs: sizes are rounded down, and right ones, of
+    which ties bring halves, so that the group seems less weak. 1 without a pair on either side.
     """
-    won, lost = math.ceil(right), math.floor(others_right)
-    table = [[won, pairs - won], [lost, others - lost]]
-    return float(stats.fisher_exact(table, alternative="less").pvalue) if others else 1.0
+    table = []
+    for part, rounded in ((inside, math.ceil), (~inside, math.floor)):
+        pairs = int(part.sum())
+        if not pairs:
+            return 1.0
+        size = math.floor(effective_size(right[part], prompt[part], confidence))
+        won = rounded(float(right[part].sum()) * size / pairs)
+        table.append([won, size - won])
+    return float(stats.fisher_exact(table, alternative="less").pvalue)
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -12,14 +12,12 @@ import pyarrow as pa
 
 from reward.evaluation.benchmarks import benchmark
 from reward.evaluation.best_of_n import best_of_n, choose
-from reward.evaluation.metrics import credit, estimate, headline
+from reward.evaluation.metrics import credit, estimate, group, headline
 from reward.evaluation.origins import Origins
-from reward.evaluation.scores import Array
+from reward.evaluation.scores import Array, Scored
 from reward.evaluation.sections import SECTIONS
 from reward.harness.tables import read_table
 from reward.tokens.records import Token
-
-MANY_PAIRS = 1.1  # for each prompt, from which on it is said that pairs share answers
 
 
 @dataclass(frozen=True)
@@ -27,8 +25,8 @@ class Parts:
     """How the pairs of a set belong together."""
 
     compared: Array
-    """int (pairs, 3): each pair's prompt and the places of its two answers there, as in
-    reward.scoring.comparisons."""
+    """int (pairs, 3): each pair's group of answers that were compared with one another, and the
+    places of its two answers there, as in reward.scoring.comparisons."""
     ratings: Array
     """float (pairs, 2), NaN where there are none."""
     datasets: Array | None = None
@@ -60,27 +58,29 @@ def read_parts(
     )
 
 
-def measure_parts(parts: Parts, rewards: Array, confidence: float) -> dict[str, Any]:
+def measure_parts(parts: Parts, scored: Scored, confidence: float) -> dict[str, Any]:
     """What is measured of the parts of a set, by these names, each only where there is such a part.
 
-    datasets: for a mix, the accuracy on the pairs of each dataset. subsets: that on each subset.
-    best_of_n: see reward.evaluation.best_of_n. benchmark: see reward.evaluation.benchmarks.
-    prompts: their number, where there are MANY_PAIRS times as many pairs: pairs that share answers
-    are no independent trials, as intervals and p values take them to be.
-
-    rewards: (pairs, 2), chosen first.
+    datasets: for a mix, the `group` of each dataset's pairs. subsets: the `estimate` of each
+    subset's. best_of_n: see reward.evaluation.best_of_n. benchmark: see
+    reward.evaluation.benchmarks.
     """
-    right = credit(rewards[:, 0] - rewards[:, 1])
+    right, prompt = credit(scored.margin), scored.prompt
+    rewards = np.stack([scored.chosen, scored.rejected], axis=1)
     found: dict[str, Any] = {}
     if parts.datasets is not None and len(np.unique(parts.datasets)) > 1:
-        found["datasets"] = by_name(right, parts.datasets, confidence)
+        found["datasets"] = {
+            name: group(right, prompt, inside, confidence)
+            for name, inside in by_name(parts.datasets).items()
+        }
     if parts.origins is not None:
-        found["subsets"] = by_name(right, parts.origins.subsets, confidence)
-    prompts, places = parts.compared[:, 0], parts.compared[:, 1:]
-    count = len(np.unique(prompts))
-    if len(prompts) >= MANY_PAIRS * count:
-        found["prompts"] = count
-    chosen = best_of_n(choose(prompts, places, parts.ratings, rewards), confidence)
+        found["subsets"] = {
+            name: estimate(right[inside], prompt[inside], confidence)
+            for name, inside in by_name(parts.origins.subsets).items()
+        }
+    groups, places = parts.compared[:, 0], parts.compared[:, 1:]
+    same = prompt[np.unique(groups, return_index=True)[1]]
+    chosen = best_of_n(choose(groups, places, parts.ratings, rewards), same, confidence)
     if chosen is not None:
         found["best_of_n"] = chosen
     if parts.origins is not None and parts.origins.scoring in SECTIONS:
@@ -88,11 +88,9 @@ def measure_parts(parts: Parts, rewards: Array, confidence: float) -> dict[str, 
     return found
 
 
-def by_name(right: Array, names: Array, confidence: float) -> dict[str, dict[str, Any]]:
-    """The `estimate` of the credits of each name, sorted by name; both are of shape (pairs,)."""
-    return {
-        str(name): estimate(right[names == name], confidence) for name in np.unique(names).tolist()
-    }
+def by_name(names: Array) -> dict[str, Array]:
+    """Which pairs have each name, bool (pairs,), sorted by name; names: texts (pairs,)."""
+    return {str(name): names == name for name in np.unique(names).tolist()}
 
 
 def headlines(details: Mapping[str, Any]) -> dict[str, Any]:

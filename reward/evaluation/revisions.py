@@ -20,6 +20,7 @@ from reward.harness.tables import open_parquet
 
 WORKSPACE = "workspace"
 COLUMNS = [Score.PAIR_ID, Score.CHOSEN_SCORE, Score.REJECTED_SCORE]
+"""Those that scores have in every revision."""
 
 
 def open_revision(rev: str) -> dvc.api.DVCFileSystem:
@@ -31,7 +32,8 @@ def open_revision(rev: str) -> dvc.api.DVCFileSystem:
 
 
 def read_scores(rev: str, path: str) -> pa.Table:
-    """The columns COLUMNS of the scores that the project in the current folder has at `rev`.
+    """The columns COLUMNS of the scores that the project in the current folder has at `rev`, and
+    Score.PROMPT_ID where they have it.
 
     Raises InputError with the cure where the revision is unknown, never made scores, or has them
     in neither the cache nor a remote.
@@ -55,7 +57,8 @@ def read_scores(rev: str, path: str) -> pa.Table:
             f"{_checkout(rev)}run `dvc pull`, or `dvc repro` to make it again."
         ) from None
     try:
-        return open_parquet(io.BytesIO(content)).read().select(COLUMNS)
+        table = open_parquet(io.BytesIO(content)).read()
+        return table.select([*COLUMNS, *({Score.PROMPT_ID} & {*table.column_names})])
     except (pa.ArrowException, KeyError, OSError) as error:
         raise InputError(
             f"{path} of {rev} is no parquet file with the columns {', '.join(COLUMNS)}, or a "

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from reward.evaluation.metrics import wilson
+from reward.evaluation.metrics import credit, estimate
 from reward.evaluation.resampling import LEAST_PROMPTS, Bootstrap
 from reward.evaluation.scores import Array
 
@@ -27,8 +27,8 @@ def robustness(
     A row: name; answers that were changed; change, the mean over them with its interval, in units
     of `spread`; raised, the share whose reward rose; won, the pairs that the model had right and of
     which the rejected answer was changed; lost, how many of these the rejected answer then wins, a
-    tie being half a win, with overtaken, lost / won and its Wilson interval, which takes pairs for
-    independent (None where won is 0).
+    tie being half a win, with overtaken, lost / won and the interval that `estimate` gives it (None
+    where won is 0).
     """
     rows = []
     for name, after in zip(names, edited, strict=True):
@@ -43,17 +43,22 @@ def robustness(
                 "answers": len(found),
                 "change": bootstrap.mean(found, prompt[pair]),
                 "raised": float((found > 0).mean()),
-                **_overtaken(rewards, after[:, 1], bootstrap.confidence),
+                **_overtaken(rewards, after[:, 1], prompt, bootstrap.confidence),
             }
         )
     return rows
 
 
-def _overtaken(rewards: Array, rejected: Array, confidence: float) -> dict[str, Any]:
+def _overtaken(rewards: Array, rejected: Array, prompt: Array, confidence: float) -> dict[str, Any]:
     chosen = rewards[:, 0]
     tried = (chosen > rewards[:, 1]) & ~np.isnan(rejected)
-    won, lost = int(tried.sum()), float(((np.sign(rejected - chosen) + 1) / 2)[tried].sum())
-    if not won:
+    if not tried.any():
         return {"won": 0, "lost": 0.0, "overtaken": None}
-    low, high = wilson(lost, won, confidence)
-    return {"won": won, "lost": lost, "overtaken": {"mean": lost / won, "low": low, "high": high}}
+    lost = credit(rejected - chosen)[tried]
+    found = estimate(lost, prompt[tried], confidence)
+    shares = {"mean": "accuracy", "low": "accuracy_low", "high": "accuracy_high"}
+    return {
+        "won": found["pairs"],
+        "lost": float(lost.sum()),
+        "overtaken": {name: found[share] for name, share in shares.items()},
+    }

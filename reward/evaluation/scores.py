@@ -1,5 +1,6 @@
 """The scores of a set of pairs: the records of data/scores and their arrays."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -18,6 +19,8 @@ class Score(StrEnum):
     """The columns of a score record, which is one pair."""
 
     PAIR_ID = "pair_id"
+    PROMPT_ID = "prompt_id"
+    """Equal ids, same prompt."""
     CHOSEN_SCORE = "chosen_score"
     """The reward, with all its digits."""
     REJECTED_SCORE = "rejected_score"
@@ -34,6 +37,7 @@ class Score(StrEnum):
 SCORES = pa.schema(
     [
         (Score.PAIR_ID, pa.string()),
+        (Score.PROMPT_ID, pa.string()),
         (Score.CHOSEN_SCORE, pa.float64()),
         (Score.REJECTED_SCORE, pa.float64()),
         (Score.CHOSEN_TOKENS, pa.int32()),
@@ -54,6 +58,7 @@ def score_table(tokens: pa.Table, rewards: Array, bag_of_words: Array) -> pa.Tab
     return pa.table(
         [
             tokens[Token.PAIR_ID],
+            tokens[Token.PROMPT_ID],
             chosen,
             rejected,
             tokens[Token.CHOSEN_TOKENS],
@@ -66,6 +71,11 @@ def score_table(tokens: pa.Table, rewards: Array, bag_of_words: Array) -> pa.Tab
     )
 
 
+def numbered(names: Sequence[str] | Array) -> Array:
+    """A number for each name, int32, from 0 on in the order in which the names first come."""
+    return pa.array(names, pa.string()).dictionary_encode().indices.to_numpy()
+
+
 @dataclass(frozen=True)
 class Scored:
     """The columns of data/scores as arrays of shape (pairs,)."""
@@ -76,6 +86,7 @@ class Scored:
     rejected_tokens: Array
     rating_gap: Array  # chosen rating - rejected rating, float64; NaN where the pair has no ratings
     bag_of_words: Array  # margins of that baseline, float64
+    prompt: Array  # the number of its prompt, see `numbered`
 
     @classmethod
     def of(cls, scores: pa.Table) -> Self:
@@ -102,6 +113,7 @@ class Scored:
             # Ratings are decimal fractions: without rounding, 3.4 - 2.4 is less than 1.
             np.round(ratings[0] - ratings[1], 9),
             column(Score.BAG_OF_WORDS_MARGIN, float),
+            numbered(scores[Score.PROMPT_ID].to_numpy()),
         )
 
     @property

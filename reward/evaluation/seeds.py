@@ -1,9 +1,9 @@
 """Does a setting explain the difference between two groups of runs, or the luck of their seeds?
 
 Two groups of runs, each with a seed of its own, are measured on the same pairs. Their difference
-varies with the pairs that happen to be held out and with the seeds that happen to be taken, so both
-are drawn again. Everything here is a pure function of arrays of shape (runs, pairs): what one run
-got on one pair, for example its credit.
+varies with the prompts that happen to be held out and with the seeds that happen to be taken, so
+both are drawn again. Everything here is a pure function of arrays of shape (runs, pairs): what one
+run got on one pair, for example its credit.
 """
 
 import math
@@ -12,19 +12,23 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from reward.evaluation.clusters import per_prompt
 from reward.evaluation.scores import Array
 
 DRAWN_AT_ONCE = 10_000_000  # numbers, so that memory does not grow with the pairs
 
 
 def difference(
-    a: Array, b: Array, *, confidence: float, resamples: int, seed: int
+    a: Array, b: Array, prompt: Array, *, confidence: float, resamples: int, seed: int
 ) -> dict[str, float]:
     """Mean of B - mean of A, its interval, and whose luck is in it.
 
-    a, b: (runs, pairs), at least two runs each and two pairs, the same pairs in both. Seeds of A
-    and B are taken for unrelated: where both have the same ones and these make runs alike, the
-    interval is wider than it need be.
+    a, b: (runs, pairs), at least two runs each, the same pairs in both. prompt: (pairs,), which
+    prompt each pair is of; at least two. Seeds of A and B are taken for unrelated: where both have
+    the same ones and these make runs alike, the interval is wider than it need be.
+
+    The pairs of a prompt are one draw, so all below is of the prompts' values in each run
+    (reward.evaluation.clusters.per_prompt); "pairs" stands for these where a prompt has several.
 
     `spread_a` and `spread_b` are the standard deviations of the runs' means (divided by runs - 1).
     `seed_share` is the part of the difference's variance that is due to the seeds, beyond what the
@@ -40,6 +44,7 @@ def difference(
     of freedom of Satterthwaite 1946, Biometrics Bulletin 2, p. 110-114. With the first two, the
     resamples have the variance of `components`.
     """
+    a, b = per_prompt(a, prompt), per_prompt(b, prompt)
     by_pair = b.mean(axis=0) - a.mean(axis=0)
     of_pairs, of_a, of_b, degrees = components(a, b)
     total = of_pairs + of_a + of_b

@@ -132,6 +132,11 @@ def prompt_key(prompt: Iterable[tuple[str, str]]) -> bytes:
     return json.dumps(turns, ensure_ascii=False).encode()
 
 
+def prompt_id(prompt: Iterable[tuple[str, str]]) -> str:
+    """Hash of the `prompt_key`: the same on every machine, 32 hexadecimal digits."""
+    return blake2b(prompt_key(prompt), digest_size=16).hexdigest()
+
+
 def prompt_keys(pairs: Path) -> Iterator[bytes]:
     """The `prompt_key` of every pair of a file of SCHEMA, in its order."""
     for batch in read_batches(pairs, BATCH_ROWS, ["prompt"]):

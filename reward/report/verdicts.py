@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from reward.evaluation.metrics import credit, holm, mcnemar, preference, weaker
+from reward.evaluation.metrics import credit, holm, mcnemar, preference
 from reward.evaluation.scores import Array, Score, Scored
 from reward.harness.files import read_json
 from reward.harness.tables import read_table
@@ -50,7 +50,7 @@ def baselines(evidence: Evidence) -> list[dict[str, Any]]:
     )
     rows = [{"name": "this model", **_estimate(measured), "rival": None}]
     for name, key, right in rivals:
-        better, worse, p = mcnemar(right, credit(scored.margin))
+        better, worse, p = mcnemar(right, credit(scored.margin), scored.prompt)
         rival = {"better": better, "worse": worse, "p": p}
         rows.append({"name": name, **_estimate(measured[key]), "rival": rival})
     return rows
@@ -81,22 +81,11 @@ def subsets(evidence: Evidence) -> list[dict[str, Any]]:
         ),
     )
     rows = [(name, part) for name, part in named if part["pairs"]]
-    corrected = holm([_weaker(part, evidence.measured) for _, part in rows])
+    corrected = holm([part["weaker_p"] for _, part in rows])
     return [
         {"name": name, **_estimate(part), "p": p}
         for (name, part), p in zip(rows, corrected, strict=True)
     ]
-
-
-def _weaker(part: dict[str, Any], whole: dict[str, Any]) -> float:
-    """The p value of a part against all other pairs."""
-    right, others = _right(part), whole["pairs"] - part["pairs"]
-    return weaker(right, part["pairs"], _right(whole) - right, others)
-
-
-def _right(part: dict[str, Any]) -> float:
-    """Its credits, whole or half, which accuracy * pairs misses by a rounding error."""
-    return round(2 * part["accuracy"] * part["pairs"]) / 2
 
 
 def test_sets(evidence: Evidence) -> list[dict[str, Any]]:

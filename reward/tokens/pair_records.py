@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from reward.harness.linked import linked
+from reward.pairs.preference import prompt_id
 from reward.tokens.encoder import Encoder
 from reward.tokens.prefix import Ids, common_prefix
 from reward.tokens.records import ANSWER_LEFT_OUT, PROMPT_LEFT_OUT, TOKENS, TokenSettings
@@ -107,9 +108,14 @@ def encode(
                 counts[ANSWER_LEFT_OUT] += any(whole.answers_left_out[place] for place in places)
     kept = batch.filter(pa.array([row in records for row in range(len(batch))]))
     in_order = [records[row] for row in sorted(records)]
+    ids = [
+        prompt_id((turn["role"], turn["content"]) for turn in prompts[row])
+        for row in sorted(records)
+    ]
     table = pa.record_batch(
         [
             kept["pair_id"],
+            pa.array(ids, pa.string()),
             to_lists([record.chosen for record in in_order]),
             to_lists([record.rejected for record in in_order]),
             *np.array([r.lengths for r in in_order], dtype=np.int32).reshape(-1, 5).T,

@@ -13,6 +13,8 @@ class Token(StrEnum):
     """The columns of a token record, which is one pair. Lengths are in tokens."""
 
     PAIR_ID = "pair_id"
+    PROMPT_ID = "prompt_id"
+    """Equal ids, same prompt (reward.pairs.preference.prompt_id), however it was cut."""
     CHOSEN_IDS = "chosen_ids"
     """Prompt and chosen response after truncation; TRL's RewardTrainer takes it by this name."""
     REJECTED_IDS = "rejected_ids"
@@ -33,6 +35,7 @@ class Token(StrEnum):
 TOKENS = pa.schema(
     [
         (Token.PAIR_ID, pa.string()),
+        (Token.PROMPT_ID, pa.string()),
         (Token.CHOSEN_IDS, pa.list_(pa.int32())),
         (Token.REJECTED_IDS, pa.list_(pa.int32())),
         (Token.PREFIX_LENGTH, pa.int32()),

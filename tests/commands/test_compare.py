@@ -22,7 +22,8 @@ import sys, pyarrow as pa, pyarrow.parquet as pq, pathlib, yaml
 rows = yaml.safe_load(open("params.yaml"))["rows"]
 pathlib.Path("data/scores").mkdir(parents=True)
 ids, chosen, rejected = zip(*rows)
-table = pa.table({"pair_id": ids, "chosen_score": chosen, "rejected_score": rejected})
+columns = {"pair_id": ids, "prompt_id": ids, "chosen_score": chosen, "rejected_score": rejected}
+table = pa.table(columns)
 pq.write_table(table, "data/scores/validation.parquet")
 """
 PIPELINE = """
@@ -187,14 +188,14 @@ def test_mcnemar_is_the_exact_binomial_test_of_the_discordant_pairs():
     # 1 better and 9 worse of 12: p = 2 * (1 + 10) / 2^10.
     a = np.array([-1.0] + [1.0] * 9 + [1.0, -1.0])
     b = np.array([1.0] + [-1.0] * 9 + [1.0, -1.0])
-    result = compare(np.arange(12).astype(str), a, b, **SETTINGS)
+    result = compare(np.arange(12).astype(str), np.arange(12), a, b, **SETTINGS)
     assert result["mcnemar_p"] == pytest.approx(22 / 1024, abs=1e-15)
     assert result["accuracy_difference"] == pytest.approx(-8 / 12)
 
 
 def test_a_revision_does_not_differ_from_itself():
     margin = np.array([1.0, -1.0, 0.0])
-    result = compare(np.array(["a", "b", "c"]), margin, margin, **SETTINGS)
+    result = compare(np.array(["a", "b", "c"]), np.arange(3), margin, margin, **SETTINGS)
     assert result["mcnemar_p"] == 1
     assert result["agreement"] == 1
     assert result["flips"] == []
@@ -205,14 +206,15 @@ def test_a_revision_does_not_differ_from_itself():
 
 def test_the_level_is_told_as_it_was_chosen():
     margin = np.array([1.0, -1.0])
-    result = compare(np.array(["a", "b"]), margin, margin, **SETTINGS | {"confidence": 0.975})
+    settings = SETTINGS | {"confidence": 0.975}
+    result = compare(np.array(["a", "b"]), np.arange(2), margin, margin, **settings)
     assert "difference (97.5%)" in describe({"rev_a": "a", "rev_b": "b", **result})
 
 
 def test_the_log_loss_interval_is_scipys_paired_t_interval():
     random = np.random.default_rng(5)
     a, b = random.normal(size=80), random.normal(size=80)
-    result = compare(np.arange(80).astype(str), a, b, **SETTINGS)
+    result = compare(np.arange(80).astype(str), np.arange(80), a, b, **SETTINGS)
     loss_a, loss_b = (np.log1p(np.exp(-margin)) for margin in (a, b))
     expected = stats.ttest_rel(loss_b, loss_a).confidence_interval(0.95)
     found = result["log_loss_difference_low"], result["log_loss_difference_high"]
@@ -238,19 +240,64 @@ def test_match_aligns_by_pair_and_keeps_repeated_pairs():
     def table(*rows):
         ids, margins = zip(*rows, strict=True)
         zeros = [0.0] * len(rows)
-        return pa.table({"pair_id": ids, "chosen_score": margins, "rejected_score": zeros})
+        prompts = [f"prompt of {one}" for one in ids]
+        columns = {"pair_id": ids, "chosen_score": margins, "rejected_score": zeros}
+        return pa.table(columns | {"prompt_id": prompts})
 
     a = table(("x", 1.0), ("y", 2.0), ("x", 1.0))
     b = table(("x", 5.0), ("x", 5.0), ("y", 6.0))
-    ids, left, right = match(a, b, intersection=False)
+    ids, prompt, left, right = match(a, b, intersection=False)
     assert (ids.tolist(), left.tolist(), right.tolist()) == (
         ["x", "x", "y"],
         [1, 1, 2],
         [5, 5, 6],
     )
+    assert prompt.tolist() == [0, 0, 1]
     with pytest.raises(InputError, match="differ"):
         match(a, b.slice(1), intersection=False)
-    ids, left, right = match(a, b.slice(1), intersection=True)
+    ids, prompt, left, right = match(a, b.slice(1), intersection=True)
     assert (ids.tolist(), left.tolist(), right.tolist()) == (["x", "y"], [1, 2], [5, 6])
+    assert prompt.tolist() == [0, 1]
     with pytest.raises(InputError, match="no validation pair in common"):
         match(a, table(("z", 1.0)), intersection=True)
+
+
+def test_a_run_of_before_prompts_were_recorded_takes_those_of_the_other():
+    ids, values = ["z", "x", "y"], [1.0, 2.0, 3.0]
+    old = pa.table({"pair_id": ids, "chosen_score": values, "rejected_score": [0.0] * 3})
+    new = old.append_column("prompt_id", [["p", "q", "p"]])
+    for runs in ((old, new), (new, old)):
+        found, prompt, *_ = match(*runs, intersection=False)
+        assert (found.tolist(), prompt.tolist()) == (["x", "y", "z"], [0, 1, 1])
+    _, prompt, *_ = match(old.slice(1), new.slice(0, 2), intersection=True)
+    assert prompt.tolist() == [0]
+    with pytest.raises(InputError, match="do not say which pairs are of one prompt"):
+        match(old, old, intersection=False)
+
+
+def test_pairs_of_a_prompt_that_flip_together_are_one_flip():
+    # Eight pairs of two prompts become right, where as many of eight prompts would show a gain.
+    a, b = np.repeat([-1.0, 1.0], [8, 4]), np.ones(12)
+    ids, prompt = np.arange(12).astype(str), np.repeat([0, 1, 2], 4)
+    result = compare(ids, prompt, a, b, **SETTINGS)
+    assert (result["pairs"], result["prompts"]) == (12, 3)
+    assert (result["better"], result["worse"]) == (8, 0)
+    assert result["mcnemar_p"] == 2 / 4  # of + + and - -, among the four ways to flip two
+    # Three prompts of which one has no gain: its double draw is the lowest of 1, 8, 12 and 6 / 27.
+    assert result["accuracy_difference_low"] == 0
+    assert "12 pairs of 3 prompts, both" in describe({"rev_a": "a", "rev_b": "b", **result})
+    alone = compare(ids, np.arange(12), a, b, **SETTINGS)
+    assert alone["mcnemar_p"] == 2 / 2**8
+    assert alone["accuracy_difference_low"] > 1 / 3
+
+
+def test_the_log_loss_of_pairs_that_are_one_pair_again_is_that_of_one():
+    random = np.random.default_rng(5)
+    a, b = random.normal(size=30), random.normal(size=30)
+    once = compare(np.arange(30).astype(str), np.arange(30), a, b, **SETTINGS)
+    ids, prompt = np.arange(120).astype(str), np.repeat(np.arange(30), 4)
+    again = compare(ids, prompt, np.repeat(a, 4), np.repeat(b, 4), **SETTINGS)
+    for key in ("difference", "difference_low", "difference_high"):
+        assert again[f"log_loss_{key}"] == pytest.approx(once[f"log_loss_{key}"], abs=1e-12)
+        assert again[f"accuracy_{key}"] == pytest.approx(once[f"accuracy_{key}"], abs=1e-12)
+    assert again["mcnemar_p"] == once["mcnemar_p"]

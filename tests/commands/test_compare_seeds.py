@@ -18,7 +18,8 @@ right = train["right"] + seed % 2
 pathlib.Path("data/scores").mkdir(parents=True)
 chosen = [1.0 if pair < right else -1.0 for pair in range(12)]
 ids = [f"p{pair:02}" for pair in range(12)]
-table = pa.table({"pair_id": ids, "chosen_score": chosen, "rejected_score": [0.0] * 12})
+columns = {"pair_id": ids, "prompt_id": ids, "chosen_score": chosen, "rejected_score": [0.0] * 12}
+table = pa.table(columns)
 pq.write_table(table, "data/scores/validation.parquet")
 """
 PARAMS = {"seed": 42, "launcher": "python", "train": {"seed": None, "right": 3}}

@@ -61,10 +61,10 @@ def test_ties_share_the_credit() -> None:
 
 def test_only_prompts_with_three_answers_or_more_are_counted() -> None:
     two = choose(*arrays([(0, 0, 1, 1, 0, 2, 1)]))
-    assert best_of_n(two, 0.95) is None
+    assert best_of_n(two, two.prompts, 0.95) is None
     both = choose(*arrays([(0, 0, 1, 1, 0, 2, 1), (1, 0, 1, 1, 0, 1, 2), (1, 0, 2, 1, 0, 1, 0)]))
     # Wilson for 0 of 1: z^2 / (1 + z^2) = 3.841459 / 4.841459.
-    assert best_of_n(both, 0.95) == {
+    assert best_of_n(both, both.prompts, 0.95) == {
         "prompts": 1,
         "answers": 3,
         "accuracy": 0.0,
@@ -77,16 +77,17 @@ def test_only_prompts_with_three_answers_or_more_are_counted() -> None:
 def test_pairs_without_ratings_are_prompts_of_two_answers() -> None:
     nothing = float("nan")
     unrated = choose(*arrays([(0, 0, 1, nothing, nothing, 2, 1)]))
-    assert best_of_n(unrated, 0.95) is None
+    assert best_of_n(unrated, unrated.prompts, 0.95) is None
 
 
 def test_a_prompt_with_an_answer_that_is_not_rated_does_not_count() -> None:
     nothing = float("nan")
     rated = [(0, 0, 1, 1.0, 0.0, 2, 1), (0, 0, 2, 1.0, 0.0, 2, 0)]
     partly = [(1, 0, 1, 4.0, nothing, 2, 1), (1, 0, 2, 4.0, 0.0, 2, 0)]
-    assert best_of_n(choose(*arrays(rated + partly)), 0.95) == best_of_n(
-        choose(*arrays(rated)), 0.95
-    )
+    with_it, without = choose(*arrays(rated + partly)), choose(*arrays(rated))
+    found = best_of_n(with_it, with_it.prompts, 0.95)
+    assert found is not None
+    assert found == best_of_n(without, without.prompts, 0.95)
 
 
 lists = st.lists(

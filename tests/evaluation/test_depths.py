@@ -10,16 +10,16 @@ from reward.evaluation.metrics import credit, estimate
 PROMPTS = 40
 
 
-def pairs_of(prompts: int, each: int = 1) -> tuple[NDArray[np.int64], list[bytes]]:
+def pairs_of(prompts: int, each: int = 1) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pairs of two answers of their own, the same number of each prompt."""
     sides = np.arange(2 * prompts * each).reshape(-1, 2)
-    return sides, [b"%d" % (pair // each) for pair in range(len(sides))]
+    return sides, np.arange(len(sides)) // each
 
 
 def found(
     features: NDArray[np.float64],
     sides: NDArray[np.int64],
-    prompts: list[bytes],
+    prompts: NDArray[np.int64],
     strength: float = 1.0,
 ) -> list[dict[str, float]]:
     return accuracy_by_depth(
@@ -54,7 +54,7 @@ def test_the_interval_is_that_of_every_other_accuracy() -> None:
     (row,) = found(features[None], sides, prompts)
     margins = np.ones(PROMPTS)
     margins[0] = -1
-    assert row == {"depth": 1} | estimate(credit(margins), 0.9)
+    assert row == {"depth": 1} | estimate(credit(margins), prompts, 0.9)
     # Wilson 1927 for 39 of 40, by hand: z = 1.64485, (39 + z^2 / 2) / (40 + z^2) = 0.94491 as the
     # middle, and z sqrt(39 * 1 / 40 + z^2 / 4) / (40 + z^2) = 0.04956 to both sides.
     assert row["accuracy_low"] == pytest.approx(0.94491 - 0.04956, abs=2e-4)
@@ -75,7 +75,7 @@ def test_all_pairs_of_a_prompt_are_held_out_together() -> None:
         features[chosen, prompt], features[rejected, prompt] = sign[prompt], -sign[prompt]
     (row,) = found(features[None], sides, prompts)
     assert row["accuracy"] == 0.5  # nothing was learned of the prompt: the margin is 0
-    (by_heart,) = found(features[None], sides, [b"%d" % pair for pair in range(len(sides))])
+    (by_heart,) = found(features[None], sides, np.arange(len(sides)))
     assert by_heart["accuracy"] == 1.0
 
 

@@ -32,13 +32,20 @@ LN3 = math.log(3)  # the margin at which the chosen response has probability 3/4
 
 
 def scored(chosen, rejected, chosen_tokens, rejected_tokens, gap):
-    columns = (chosen, rejected, chosen_tokens, rejected_tokens, gap, np.zeros(len(gap)))
+    zeros, prompts = np.zeros(len(gap)), np.arange(len(gap))
+    columns = (chosen, rejected, chosen_tokens, rejected_tokens, gap, zeros, prompts)
     return Scored(*(np.array(list(column)) for column in columns))
+
+
+def of_margins(margin):
+    """Pairs of as many prompts."""
+    zeros = np.zeros(len(margin))
+    return scored(margin, zeros, zeros, zeros, zeros)
 
 
 def test_reliability_by_hand():
     # The edges are 0.5, 0.75 and 1; the three are sure by a little more than 3/4, the tie by 1/2.
-    table = reliability(np.array([LN3 + 0.1, LN3 + 0.1, -LN3 - 0.1, 0.0]), 2, 0.95)
+    table = reliability(of_margins([LN3 + 0.1, LN3 + 0.1, -LN3 - 0.1, 0.0]), 2, 0.95)
     low, high = table.to_pylist()
     sure = 1 / (1 + math.exp(-LN3 - 0.1))
     assert (low["bin_start"], low["bin_end"], low["pairs"]) == (0.5, 0.75, 1)
@@ -53,14 +60,14 @@ finite = arrays.arrays(float, st.integers(1, 60), elements=st.floats(-1e6, 1e6, 
 
 @given(finite, st.integers(1, 20))
 def test_reliability_holds_the_calibration_error(margin, bins):
-    rows = reliability(margin, bins, 0.95).to_pylist()
+    rows = reliability(of_margins(margin), bins, 0.95).to_pylist()
     total = sum(row["pairs"] * abs(row["accuracy"] - row["confidence"]) for row in rows)
     assert total / len(margin) == pytest.approx(calibration_error(margin, bins), abs=1e-12)
 
 
 def test_accuracy_by_confidence_by_hand():
     # Twenty cut-offs of four pairs: each of them is reached, but two pairs are equally sure.
-    rows = accuracy_by_confidence(np.array([LN3, -1.0, 0.5, 1.0]), 0.95).to_pylist()
+    rows = accuracy_by_confidence(of_margins([LN3, -1.0, 0.5, 1.0]), 0.95).to_pylist()
     assert [(row["share"], row["pairs"], row["accuracy"]) for row in rows] == [
         (0.25, 1, 1.0),
         (0.75, 3, pytest.approx(2 / 3)),
@@ -74,15 +81,16 @@ def test_accuracy_by_confidence_by_hand():
 
 @given(finite)
 def test_accuracy_by_confidence_ends_with_all_pairs(margin):
-    rows = accuracy_by_confidence(margin, 0.95).to_pylist()
+    rows = accuracy_by_confidence(of_margins(margin), 0.95).to_pylist()
     assert 1 <= len(rows) <= 20
     assert rows[-1]["share"] == 1
     assert rows[-1]["accuracy"] == credit(margin).mean()
     for before, after in itertools.pairwise(rows):
         assert before["cut_off"] > after["cut_off"]
         assert before["pairs"] < after["pairs"]
-    backwards = accuracy_by_confidence(margin[::-1], 0.95)
-    assert backwards == accuracy_by_confidence(margin, 0.95)  # whatever the order of the pairs
+    backwards = accuracy_by_confidence(of_margins(margin[::-1]), 0.95)
+    # Whatever the order of the pairs.
+    assert backwards == accuracy_by_confidence(of_margins(margin), 0.95)
 
 
 def test_margins_by_hand():
@@ -133,7 +141,7 @@ def test_groups_are_those_of_measure_that_hold_a_pair():
 
 def test_the_datasets_of_a_mix_are_groups():
     measured = measure(scored([1, 0], [0, 1], [10, 10], [10, 90], [0.2, 0.8]), **SETTINGS)
-    measured["datasets"] = {"one": estimate(np.array([1.0]), 0.95)}
+    measured["datasets"] = {"one": estimate(np.array([1.0]), np.zeros(1), 0.95)}
     last = groups(measured).to_pylist()[-1]
     assert (last["kind"], last["group"], last["pairs"]) == ("dataset", "one", 1)
 
@@ -179,7 +187,7 @@ def tables(seed):
     chosen, rejected = random.normal(1, 1, 200), random.normal(0, 1, 200)
     lengths = random.integers(5, 600, (2, 200))
     gap = random.integers(1, 15, 200) / 5
-    pairs = Scored(chosen, rejected, lengths[0], lengths[1], gap, np.zeros(200))
+    pairs = scored(chosen, rejected, lengths[0], lengths[1], gap)
     steps = np.arange(1, 61)
     curve = {
         "step": steps,
@@ -189,10 +197,10 @@ def tables(seed):
         "grad_norm": random.uniform(0.5, 1.5, 60),
     }
     return {
-        "reliability": reliability(pairs.margin, 10, 0.95),
+        "reliability": reliability(pairs, 10, 0.95),
         "margins": margins(pairs.margin),
         "accuracy_by_gap": accuracy_by_gap(pairs, (0.5, 1.0), 0.95),
-        "accuracy_by_confidence": accuracy_by_confidence(pairs.margin, 0.95),
+        "accuracy_by_confidence": accuracy_by_confidence(pairs, 0.95),
         "groups": groups(measure(pairs, **SETTINGS)),
         "reward_length": reward_length(pairs),
         "train_curve": pa.table(curve),
@@ -274,11 +282,11 @@ def test_evaluations_on_the_validation_pairs_are_dots_and_not_part_of_the_lines(
 def test_tables_do_not_depend_on_the_order_of_the_pairs():
     random = np.random.default_rng(1)
     columns = [random.normal(size=50), random.normal(size=50), *random.integers(5, 90, (2, 50))]
-    columns += [random.integers(1, 15, 50) / 5, np.zeros(50)]
+    columns += [random.integers(1, 15, 50) / 5, np.zeros(50), random.integers(0, 20, 50)]
     order = random.permutation(50)
     straight, shuffled = Scored(*columns), Scored(*(column[order] for column in columns))
     assert credit(straight.margin).sum() == credit(shuffled.margin).sum()
-    for draw_table in (reward_length, lambda pairs: reliability(pairs.margin, 10, 0.95)):
+    for draw_table in (reward_length, lambda pairs: reliability(pairs, 10, 0.95)):
         first, second = draw_table(straight).to_pydict(), draw_table(shuffled).to_pydict()
         for name, values in first.items():
             assert second[name] == pytest.approx(values, abs=1e-12)

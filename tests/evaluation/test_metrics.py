@@ -29,14 +29,16 @@ from reward.harness.errors import InputError
 from tests.support.evidence import SETTINGS
 
 
-def scores(chosen, rejected, lengths=None, ratings=None, words=None):
+def scores(chosen, rejected, lengths=None, ratings=None, words=None, prompts=None):
     n = len(chosen)
+    prompts = range(n) if prompts is None else prompts
     words = [0.0] * n if words is None else words
     lengths = lengths or [(10, 10)] * n
     ratings = ratings or [(None, None)] * n
     return pa.table(
         {
             "pair_id": [f"pair-{row}" for row in range(n)],
+            "prompt_id": [f"prompt-{prompt}" for prompt in prompts],
             "chosen_score": pa.array(chosen, pa.float64()),
             "rejected_score": pa.array(rejected, pa.float64()),
             "chosen_tokens": pa.array([pair[0] for pair in lengths], pa.int32()),
@@ -63,7 +65,7 @@ def test_a_tie_is_half_right():
     ],
 )
 def test_wilson_gives_the_published_intervals(successes, trials, low, high):
-    assert wilson(successes, trials, 0.95) == pytest.approx((low, high), abs=5e-5)
+    assert wilson(successes / trials, trials, 0.95) == pytest.approx((low, high), abs=5e-5)
 
 
 @given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -71,7 +73,8 @@ def test_wilson_agrees_with_scipy_on_whole_successes(case):
     successes, trials = case
     test = stats.binomtest(successes, trials)
     expected = test.proportion_ci(confidence_level=0.9, method="wilson")
-    assert wilson(successes, trials, 0.9) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    found = wilson(successes / trials, trials, 0.9)
+    assert found == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, 2 * n), st.just(n))))
@@ -80,19 +83,19 @@ def test_wilson_inverts_the_score_test_with_half_successes_too(case):
     share, n = case[0] / 2 / case[1], case[1]
     square = stats.norm.ppf(0.975) ** 2 / n
     roots = np.roots([1 + square, -2 * share - square, share * share])
-    assert wilson(case[0] / 2, n, 0.95) == pytest.approx(sorted(roots.real), abs=1e-7)
+    assert wilson(share, n, 0.95) == pytest.approx(sorted(roots.real), abs=1e-7)
 
 
 def test_estimate_of_a_group_and_of_none():
     # Wilson at 3.5 of 5: z^2 = 3.841459; centre (0.7 + 0.384146) / 1.768292 = 0.613103;
     # spread 1.959964 * sqrt(0.7 * 0.3 / 5 + 0.0384146) / 1.768292 = 0.314313.
-    assert estimate(np.array([1, 1, 0.5, 0, 1]), 0.95) == {
+    assert estimate(np.array([1, 1, 0.5, 0, 1]), np.arange(5), 0.95) == {
         "pairs": 5,
         "accuracy": 0.7,
         "accuracy_low": pytest.approx(0.298790, abs=2e-6),
         "accuracy_high": pytest.approx(0.927416, abs=2e-6),
     }
-    assert estimate(np.array([]), 0.95) == {
+    assert estimate(np.array([]), np.array([]), 0.95) == {
         "pairs": 0,
         "accuracy": None,
         "accuracy_low": None,
@@ -274,13 +277,30 @@ def test_metrics_are_finite_and_their_groups_add_up(rows):
     assert sum(group["pairs"] for group in values["rating_gap"].values()) == rated
 
 
+def against(group, others, prompts=None):
+    """`weaker` of the credits of a group and of all others."""
+    right, inside = np.array([*group, *others]), np.arange(len(group) + len(others)) < len(group)
+    prompts = np.arange(len(right)) if prompts is None else np.array(prompts)
+    return weaker(right, prompts, inside, 0.95)
+
+
 def test_a_group_against_the_others_by_hand():
     # One of three right against three of three: of the 6! / (4! 2!) = 15 ways to place the two
     # wrong pairs, 3 put both into the group.
-    assert weaker(1, 3, 3, 3) == pytest.approx(3 / 15)
-    assert weaker(3, 3, 1, 3) == 1
-    assert weaker(0.5, 3, 3.5, 4) == weaker(1, 3, 3, 4)  # ties make it no surer
-    assert weaker(1, 3, 0, 0) == 1
+    assert against([1, 0, 0], [1, 1, 1]) == pytest.approx(3 / 15)
+    assert against([1, 1, 1], [1, 0, 0]) == 1
+    # Ties make it no surer.
+    assert against([0.5, 0, 0], [0.5, 1, 1, 1]) == against([1, 0, 0], [0, 1, 1, 1])
+    assert against([1, 0, 0], []) == 1
+    assert against([], [1, 0, 0]) == 1
+
+
+def test_a_group_beside_which_all_pairs_are_wrong_is_not_weaker():
+    """247 of 378 in floating-point numbers is not quite 247 / 378 * 378."""
+    right = [1] * 247 + [0] * 131
+    assert against(right, [0] * 5) == 1
+    # All 5 among the 136 wrong ones of 383.
+    assert against([0] * 5, right) == pytest.approx(math.comb(136, 5) / math.comb(383, 5))
 
 
 def test_corrected_for_several_by_hand():

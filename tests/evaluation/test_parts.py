@@ -6,38 +6,46 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from reward.evaluation.metrics import estimate, summary
+from reward.evaluation.metrics import group, summary
 from reward.evaluation.origins import ORIGINS, SCORING, Origins
 from reward.evaluation.parts import Parts, by_name, headlines, measure_parts, read_parts
+from reward.evaluation.scores import Scored
 from reward.harness.tables import parquet_writer
 from reward.tokens.records import TOKENS
 from tests.support.evidence import made_up
 
-REWARDS = np.array([[2.0, 1.0], [0.0, 1.0], [1.0, 1.0], [3.0, 1.0]])
+
+def scored(rewards: list[list[float]], prompts: list[int]) -> Scored:
+    chosen, rejected = np.array(rewards, float).T
+    nothing = np.zeros(len(prompts))
+    return Scored(chosen, rejected, nothing, nothing, nothing, nothing, np.array(prompts))
+
+
+SCORED = scored([[2, 1], [0, 1], [1, 1], [3, 1]], [0, 1, 2, 3])
 ALONE = np.array([[number, 0, 1] for number in range(4)])
 UNRATED = np.full((4, 2), np.nan)
 
 
-def test_each_name_has_the_estimate_of_its_pairs() -> None:
-    right = np.array([1, 0, 0.5, 1])
-    found = by_name(right, np.array(["b", "a", "b", "b"]), 0.9)
+def test_each_name_has_its_pairs() -> None:
+    found = by_name(np.array(["b", "a", "b", "b"]))
     assert [*found] == ["a", "b"]
-    assert found["a"] == estimate(np.array([0.0]), 0.9)
-    assert found["b"] == estimate(np.array([1, 0.5, 1]), 0.9)
-    assert found["b"]["accuracy"] == pytest.approx(2.5 / 3)
+    assert found["a"].tolist() == [False, True, False, False]
+    assert found["b"].tolist() == [True, False, True, True]
 
 
 def test_nothing_is_said_of_one_dataset_and_two_answers() -> None:
     parts = Parts(ALONE, UNRATED, datasets=np.array(["only"] * 4))
-    assert measure_parts(parts, REWARDS, 0.95) == {}
+    assert measure_parts(parts, SCORED, 0.95) == {}
 
 
 def test_the_datasets_of_a_mix() -> None:
     parts = Parts(ALONE, UNRATED, datasets=np.array(["one", "two", "one", "two"]))
-    found = measure_parts(parts, REWARDS, 0.95)
+    found = measure_parts(parts, SCORED, 0.95)
     assert [*found] == ["datasets"]
     accuracies = {name: part["accuracy"] for name, part in found["datasets"].items()}
     assert accuracies == {"one": 3 / 4, "two": 1 / 2}
+    one = np.array([True, False, True, False])
+    assert found["datasets"]["one"] == group(np.array([1, 0, 0.5, 1]), SCORED.prompt, one, 0.95)
 
 
 def test_subsets_and_prompts_of_several_answers() -> None:
@@ -51,13 +59,26 @@ def test_subsets_and_prompts_of_several_answers() -> None:
         items=np.array(["", "", ""]),
         scoring="pairs",
     )
-    rewards = np.array([[2.0, 1.0], [2.0, 0.0], [0.0, 1.0]])
-    found = measure_parts(Parts(compared, ratings, origins=origins), rewards, 0.95)
-    assert [*found] == ["subsets", "prompts", "best_of_n"]
-    assert found["prompts"] == 2
+    pairs = scored([[2, 1], [2, 0], [0, 1]], [0, 0, 1])
+    found = measure_parts(Parts(compared, ratings, origins=origins), pairs, 0.95)
+    assert [*found] == ["subsets", "best_of_n"]
     assert {name: part["pairs"] for name, part in found["subsets"].items()} == {"x": 2, "y": 1}
     assert (found["best_of_n"]["prompts"], found["best_of_n"]["accuracy"]) == (1, 1)
     assert found["best_of_n"]["chance"] == pytest.approx(1 / 3)
+
+
+def test_two_rows_of_one_prompt_are_one_draw_for_best_of_n() -> None:
+    """Three answers in each of two rows, which were never compared with one another."""
+    compared = np.array([[0, 0, 1], [0, 0, 2], [1, 0, 1], [1, 0, 2]])
+    pairs: list[list[float]] = [[2, 1], [2, 0], [2, 1], [2, 0]]
+    ratings = np.array([[1.0, 0.0]] * 4)
+    one, two = (
+        measure_parts(Parts(compared, ratings), scored(pairs, prompts), 0.95)["best_of_n"]
+        for prompts in ([0, 0, 0, 0], [0, 0, 1, 1])
+    )
+    assert one["prompts"] == two["prompts"] == 2
+    assert one["accuracy_low"] == pytest.approx(1 / (1 + 1.959964**2), abs=1e-6)  # one of one
+    assert two["accuracy_low"] == pytest.approx(2 / (2 + 1.959964**2), abs=1e-6)
 
 
 def tokens(ids: list[str]) -> pa.Table:

@@ -35,7 +35,7 @@ def test_changes_and_flips_by_hand() -> None:
     assert row["change"]["mean"] == pytest.approx((4 * 3 + 1 - 18 * 0.5) / 2 / 23)
     assert row["change"]["low"] < row["change"]["mean"] < row["change"]["high"]
     assert row["raised"] == 5 / 23
-    low, high = wilson(4.5, 9, 0.9)
+    low, high = wilson(0.5, 9, 0.9)
     assert row["overtaken"] == {"mean": 0.5, "low": low, "high": high}
 
 

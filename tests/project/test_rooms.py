@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "harness": set[str](),
     "sources": {"harness"},
     "pairs": {"harness", "sources"},
-    "tokens": {"harness"},
+    "tokens": {"harness", "pairs/preference"},
     "scoring": {"harness", "tokens"},
     "training": {"harness", "sources", "tokens", "scoring"},
     "evaluation": {"harness", "tokens"},

@@ -68,7 +68,7 @@ def text_of(known: Provenance, **testsets: dict[str, Any]) -> str:
         measured=MEASURED,
         testsets=testsets,
         settings={"confidence": 0.975},
-        scored=Scored(*[nothing] * 6),
+        scored=Scored(*[nothing] * 7),
         pair_ids=nothing,
     )
     return model_card(TEMPLATE, evidence, known, SETTINGS, Path("data/model"))

@@ -160,6 +160,7 @@ def test_excerpts_find_their_texts_by_id(tmp_path: Path) -> None:
         np.array([4, 6]),
         np.array([np.nan, 0.5]),
         np.zeros(2),
+        np.arange(2),
     )
     wrong, right = excerpts.excerpts(scored, np.array(["b", "a"]), tmp_path / "validation.parquet")
     assert (wrong["kind"], wrong["pair_id"], whole(wrong["chosen"])) == ("mistake", "b", "good b")

@@ -16,7 +16,7 @@ from reward.evaluation.scores import SCORES
 from reward.harness.errors import InputError
 from reward.harness.params import load_params
 from reward.harness.tables import parquet_writer
-from reward.pairs.preference import SCHEMA, Preference, to_batch
+from reward.pairs.preference import SCHEMA, Preference, prompt_id, to_batch
 from reward.pairs.readers import read_pair
 from reward.scoring.settings import write_settings
 from reward.serving.model import RewardModel
@@ -51,6 +51,7 @@ def make_place(folder: Path, max_length: int) -> Path:
     )
     columns = [
         [pair.pair_id for pair in scored],
+        [prompt_id(pair.prompt) for pair in scored],
         *rewards.T.tolist(),
         [len(pair.chosen) for pair in scored],
         [len(pair.rejected) for pair in scored],

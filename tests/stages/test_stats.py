@@ -34,6 +34,7 @@ def record(
     """A token record; of its ids only the number matters here."""
     return {
         "pair_id": "0" * 32,
+        "prompt_id": "1" * 32,
         "chosen_ids": [0] * kept[0],
         "rejected_ids": [0] * kept[1],
         "prefix_length": 0,

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from reward.harness.errors import InputError
 from reward.harness.params import load_params
 from reward.harness.tables import read_notes
-from reward.pairs.preference import SCHEMA
+from reward.pairs.preference import SCHEMA, prompt_id
 from reward.tokens import tokenization
 from reward.tokens.encoder import Encoder
 from reward.tokens.records import TOKENS, LeftOut, TokenSettings
@@ -112,6 +112,7 @@ def test_records_by_hand(backbone: Path, tmp_path: Path) -> None:
     assert train.to_pylist() == [
         {
             "pair_id": f"{0:032x}",
+            "prompt_id": prompt_id([("user", "a b")]),
             # a b <end> and c d <end>: 3 + 3 = 6 tokens fit.
             "chosen_ids": [0, 1, END, 2, 3, END],
             "rejected_ids": [0, 1, END, 2, 4, END],
@@ -125,6 +126,7 @@ def test_records_by_hand(backbone: Path, tmp_path: Path) -> None:
         },
         {
             "pair_id": f"{1:032x}",
+            "prompt_id": prompt_id([("user", "A  b c d")]),
             # 5 + 4 = 9 tokens: the prompt keeps floor(0.5 * 6) = 3, so each response may have 3.
             "chosen_ids": [2, 3, END, 4, 5, 6],
             "rejected_ids": [2, 3, END, 7, END],
@@ -138,6 +140,7 @@ def test_records_by_hand(backbone: Path, tmp_path: Path) -> None:
         },
         {
             "pair_id": f"{2:032x}",
+            "prompt_id": prompt_id([("user", "a")]),
             # 2 + 9 = 11 tokens that differ from the ninth on. What they share, a <end> b c d e f g,
             # keeps its last 3; then h i <end> and j <end> fit.
             "chosen_ids": [4, 5, 6, 7, 8, END],

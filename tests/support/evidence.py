@@ -80,7 +80,8 @@ def made_up(pairs: int) -> Evidence:
     chosen_tokens, rejected_tokens = draws.integers(1, 500, (2, pairs))
     gap = draws.choice([0.2, 0.8, 1.6, np.nan], pairs)
     words = draws.normal(0, 1, pairs)
-    return evidence(Scored(chosen, rejected, chosen_tokens, rejected_tokens, gap, words))
+    prompts = np.arange(pairs)
+    return evidence(Scored(chosen, rejected, chosen_tokens, rejected_tokens, gap, words, prompts))
 
 
 def plots_of(found: Evidence, steps: int = 50) -> list[Plot]:
@@ -94,10 +95,10 @@ def plots_of(found: Evidence, steps: int = 50) -> list[Plot]:
         "learning_rate": step / 1e4,
     }
     tables = {
-        "reliability": figures.reliability(scored.margin, 10, 0.95),
+        "reliability": figures.reliability(scored, 10, 0.95),
         "margins": figures.margins(scored.margin),
         "accuracy_by_gap": figures.accuracy_by_gap(scored, (0.5, 1.0), 0.95),
-        "accuracy_by_confidence": figures.accuracy_by_confidence(scored.margin, 0.95),
+        "accuracy_by_confidence": figures.accuracy_by_confidence(scored, 0.95),
         "reward_length": figures.reward_length(scored),
         "train_curve": pa.table(curve),
     }

@@ -32,13 +32,13 @@ from transformers import (
     PrinterCallback,
     pipeline,
 )
-from transformers import logging as transformers_logging
 from trl import RewardConfig, RewardTrainer
 
 from benchmarks.pairs import PROFILES, WORDS, draw_pairs, shorten
 from reward.score import score
 from reward.scoring.devices import best_device, device_name, keep_freed_memory
 from reward.scoring.groups import Group
+from reward.scoring.quiet import quiet_transformers
 from reward.scoring.settings import RewardSettings, write_settings
 from reward.serving.model import RewardModel
 from reward.tokens.records import Token
@@ -58,8 +58,7 @@ PAD = "<pad>"
 def main(options: argparse.Namespace) -> None:
     """Measure, print the table, print the JSON line."""
     keep_freed_memory()  # as reward.score's command line does; here for all that are measured
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    quiet_transformers()
     profile, random = PROFILES[options.profile], np.random.default_rng(options.seed)
     pairs = draw_pairs(profile, random, options.pairs, options.max_length)
     many = draw_many(options, random)

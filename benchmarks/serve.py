@@ -27,13 +27,13 @@ from typing import Any
 import httpx2
 import numpy as np
 import torch
-from transformers import logging as transformers_logging
 from transformers import pipeline
 
 from benchmarks.pairs import PROFILES, WORDS, shorten
 from benchmarks.score import make_model, many_row, single_rows, words
 from reward.scoring.devices import best_device, device_name, keep_freed_memory
 from reward.scoring.groups import Group
+from reward.scoring.quiet import quiet_transformers
 
 NAMES = {
     "p": "pipeline, one by one",
@@ -49,8 +49,7 @@ CONNECTIONS = httpx2.Limits(max_connections=None, max_keepalive_connections=None
 def main(options: argparse.Namespace) -> None:
     """Measure, print the table, print the JSON line."""
     keep_freed_memory()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    quiet_transformers()
     random = np.random.default_rng(options.seed)
     groups = draw(options, random, options.prompts)
     burst = draw(options, random, options.burst // options.answers)

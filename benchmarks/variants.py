@@ -97,7 +97,7 @@ class Bench:
         self.frozen = options.trained_layers < options.layers
         sizes = self.compared.sizes.tolist()
         self.steps = Steps(sizes, options.batch_pairs, options.epochs, options.seed)
-        default = load_params(TrainParams).train.micro_batch_tokens.on(self.device)
+        default = load_params(TrainParams).train.micro_batch_tokens.on(self.device.type)
         self.budget = options.micro_batch_tokens or default
         # Beyond every token: padding is never taken for text, nor text for padding.
         largest = max(int(np.max(answer)) for group in self.groups for answer in group.sequences)
@@ -134,7 +134,7 @@ class Bench:
         scorer.share_prefixes(self.groups)
         border = Border(scorer.network, self.options.trained_layers)
         kept = kept_tokens(scorer, border, self.groups)
-        budget = load_params(StatesParams).states.micro_batch_tokens.on(self.device)
+        budget = load_params(StatesParams).states.micro_batch_tokens.on(self.device.type)
         writer = Writer(scorer, border, kept, folder, budget=budget)
         start = time.perf_counter()
         writer.write("train", self.compared)

@@ -26,7 +26,6 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
-from transformers import logging as transformers_logging
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS,
 )
@@ -35,6 +34,7 @@ from reward.harness.errors import InputError, first_line
 from reward.scoring.comparisons import Comparisons
 from reward.scoring.groups import Group
 from reward.scoring.head import head_names
+from reward.scoring.quiet import quiet_transformers
 from reward.scoring.scorer import Scorer
 from reward.sources.usable import check_config
 from reward.training.gradient import BatchGradient
@@ -295,8 +295,7 @@ def table(rows: Iterable[Row]) -> str:
 def main() -> None:
     """Write the table into the page."""
     torch.set_num_threads(1)
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    quiet_transformers()
     warnings.simplefilter("ignore")
     rows = [row_of(kind) for kind in tqdm(sorted(CLASSIFIERS), disable=None)]
     text, start, _ = PAGE.read_text(encoding="utf-8").partition(START)

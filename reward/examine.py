@@ -27,9 +27,9 @@ from reward.pairs.first_rows import FirstRows
 from reward.pairs.intake import Intake, judge_repeats
 from reward.pairs.near_duplicates import Index, Signatures, signatures
 from reward.pairs.preference import Preference, prompt_key
-from reward.pairs.quality import Quality
 from reward.pairs.repeats import Ledger
 from reward.pairs.rows import Tolerance
+from reward.pairs.settings import Quality
 from reward.sources.catalogue import Dataset
 from reward.tokens.control_tokens import ControlTokens
 from reward.tokens.encoder import Encoder

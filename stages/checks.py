@@ -6,12 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field, PositiveInt
-from transformers import logging as transformers_logging
 
 from reward.evaluation import markdown
 from reward.evaluation.answers import Answers
@@ -20,15 +18,17 @@ from reward.evaluation.edits import FILLER_AFTER, all_edits
 from reward.evaluation.resampling import Bootstrap
 from reward.evaluation.robustness import robustness
 from reward.evaluation.scores import Array, Score, Scored
+from reward.evaluation.settings import Checks
 from reward.evaluation.style import LENGTH, style
 from reward.harness.errors import InputError
 from reward.harness.files import check_output, write_json
-from reward.harness.params import Params, Seed
+from reward.harness.params import Params, Seconds, Seed, TokenBudget
 from reward.harness.results import write_metrics
 from reward.harness.tables import read_batches, read_table
 from reward.pairs.preference import Message, prompt_key
-from reward.scoring.devices import TokenBudget, best_device, keep_freed_memory
-from reward.scoring.processes import Seconds, joined_processes
+from reward.scoring.devices import best_device, keep_freed_memory
+from reward.scoring.processes import joined_processes
+from reward.scoring.quiet import quiet_transformers
 from reward.scoring.scorer import score_everywhere
 from reward.serving.model import RewardModel
 from reward.serving.questions import MANY, Question
@@ -36,16 +36,6 @@ from reward.serving.questions import MANY, Question
 BATCH_ROWS = 4096
 LONGEST = 100_000  # characters of a pair that is edited: each of its versions is tokenised whole
 COLUMNS = ["pair_id", "prompt", "chosen", "rejected"]
-
-
-class Checks(Params):
-    """The section `checks` of params.yaml, where each value is explained."""
-
-    pairs: PositiveInt
-    filler_sentences: PositiveInt
-    micro_batch_tokens: TokenBudget
-    confidence: Annotated[float, Field(gt=0, lt=1)]
-    resamples: Annotated[int, Field(ge=100)]
 
 
 class ChecksParams(Params):
@@ -70,8 +60,7 @@ def checks(
     for output in (checks, metrics):
         check_output(output)
     keep_freed_memory()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    quiet_transformers()
     settings = params.checks
     table = read_table(scores / "validation.parquet")
     texts = _read(splits / "validation.parquet", table, settings.pairs, params.seed)

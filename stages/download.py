@@ -9,9 +9,10 @@ from typing import Any
 from reward.harness.errors import InputError
 from reward.harness.files import replacing, write_json
 from reward.harness.params import Params, pick
-from reward.pairs.intake import Download, Intake, write_pairs
-from reward.pairs.quality import HoldsControl, Quality
+from reward.pairs.intake import Intake, write_pairs
+from reward.pairs.quality import HoldsControl
 from reward.pairs.rows import Tolerance
+from reward.pairs.settings import Download, Quality
 from reward.pairs.tally import Tally
 from reward.sources.backbones import Backbone, fetch_backbone
 from reward.sources.catalogue import DatasetEntry

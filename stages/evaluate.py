@@ -4,52 +4,30 @@ from reward.harness.stage import run
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any
 
 import pyarrow as pa
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
-from transformers import logging as transformers_logging
 
 from reward.evaluation import figures
 from reward.evaluation.bag_of_words import bag_of_words_of_sets
 from reward.evaluation.metrics import measure, summary
 from reward.evaluation.parts import Parts, headlines, measure_parts, read_parts
 from reward.evaluation.scores import Array, Scored, score_table
+from reward.evaluation.settings import Evaluate
 from reward.harness.files import check_output, replacing, write_json
-from reward.harness.params import Params
+from reward.harness.params import Params, Seconds
 from reward.harness.results import write_metrics, write_plot
 from reward.harness.tables import parquet_writer, read_table
 from reward.scoring.comparisons import Comparisons, read_comparisons
-from reward.scoring.devices import TokenBudget, best_device, keep_freed_memory
-from reward.scoring.processes import Seconds, joined_processes
+from reward.scoring.devices import best_device, keep_freed_memory
+from reward.scoring.processes import joined_processes
+from reward.scoring.quiet import quiet_transformers
 from reward.scoring.scorer import Scorer, open_model, score_everywhere
 from reward.scoring.states import Store
 
 VALIDATION = "validation"
 TESTSETS = "testsets/"  # before a test set's name
-
-
-class Evaluate(Params):
-    """The `evaluate` section of params.yaml, where each value is explained."""
-
-    micro_batch_tokens: TokenBudget
-    confidence: Annotated[float, Field(gt=0, lt=1)]
-    calibration_bins: PositiveInt
-    rating_gaps: tuple[PositiveFloat, PositiveFloat]
-    response_lengths: tuple[int, int]
-    similar_length: Annotated[float, Field(ge=0, le=1)]
-    bag_of_words_strength: PositiveFloat
-    bag_of_words_pairs: PositiveInt
-
-    @model_validator(mode="after")
-    def bounds_rise(self) -> Self:
-        """A group ends where the next begins."""
-        bounds = {"rating_gaps": self.rating_gaps, "response_lengths": self.response_lengths}
-        for name, (first, second) in bounds.items():
-            if not 0 < first < second:
-                raise ValueError(f"{name}=[{first}, {second}] must rise, from above 0")
-        return self
 
 
 class EvaluateParams(Params):
@@ -91,13 +69,14 @@ def evaluate(
     for output in (scores, metrics, *plots):
         check_output(output)
     keep_freed_memory()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    quiet_transformers()
     device, settings = best_device(), params.evaluate
     with joined_processes(device, params.process_timeout) as state:
         sets = _read_sets(tokens, testsets)
         compared = {name: read_comparisons(table) for name, table in sets.items()}
-        rewards = _score(model, states, compared, device, settings.micro_batch_tokens.on(device))
+        rewards = _score(
+            model, states, compared, device, settings.micro_batch_tokens.on(device.type)
+        )
         if not state.is_main_process:
             return
     words = bag_of_words_of_sets(

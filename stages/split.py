@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import Field
 from tqdm import tqdm
 
 from reward.harness.errors import InputError
@@ -23,7 +22,7 @@ from reward.pairs.groups import first_of_group
 from reward.pairs.near_duplicates import Index, Signatures, signatures
 from reward.pairs.partitions import partitioned
 from reward.pairs.preference import BATCH_ROWS, SCHEMA, prompt_keys
-from reward.pairs.quality import Action
+from reward.pairs.settings import Split
 
 SIDES = ("train", "validation")
 # What the pairs of a side are sorted by: first the lowest pair_id of those that share rated answers
@@ -32,17 +31,6 @@ ORDER = ("group", "pair_id", "source", "chosen_rating", "rejected_rating")
 SORTED = SCHEMA.append(pa.field("group", pa.string()))
 PARTITION_ROWS = 20_000  # pairs sorted in memory at once; more where MOST_PARTITIONS do not suffice
 MOST_PARTITIONS = 100  # of each side; all of both sides are open at once
-
-
-class Split(Params):
-    """The section `split` of params.yaml."""
-
-    validation_share: float = Field(gt=0, lt=1)
-    """The share of the pairs that is held out."""
-    near_duplicates: Action
-    """What becomes of a training pair whose prompt is nearly a validation prompt."""
-    similarity: float = Field(ge=0.7, le=1)
-    """From this Jaccard similarity of their word triples on, two prompts are nearly the same."""
 
 
 class SplitParams(Params):

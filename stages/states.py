@@ -4,39 +4,28 @@ from reward.harness.stage import run
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
-from transformers import logging as transformers_logging
 
 from reward.evaluation.depths import accuracy_by_depth
 from reward.evaluation.scores import numbered
 from reward.harness.errors import InputError
 from reward.harness.files import check_output, replacing, write_json
-from reward.harness.params import Params, pick
+from reward.harness.params import Params, Seconds, pick
 from reward.harness.tables import read_table
 from reward.scoring.comparisons import Comparisons, read_comparisons
-from reward.scoring.devices import TokenBudget, best_device, keep_freed_memory, precision
-from reward.scoring.processes import Seconds, joined_processes
+from reward.scoring.devices import best_device, keep_freed_memory, precision
+from reward.scoring.processes import joined_processes
+from reward.scoring.quiet import quiet_transformers
 from reward.scoring.states import SETTINGS
 from reward.sources.backbones import Backbone, weights_folder
 from reward.tokens.records import Token
 from reward.training.frozen import write_frozen
 from reward.training.network import build_network
-
-
-class States(Params):
-    """The section `states` of params.yaml, where each value is explained."""
-
-    micro_batch_tokens: TokenBudget
-    most_gigabytes: PositiveFloat
-    depths: PositiveInt
-    folds: Annotated[int, Field(ge=2)]
-    head_strength: PositiveFloat
-    confidence: Annotated[float, Field(gt=0, lt=1)]
+from reward.training.settings import States
 
 
 class StatesParams(Params):
@@ -101,8 +90,7 @@ def _compute(
     folder: Path,
 ) -> tuple[list[int], np.ndarray]:
     keep_freed_memory()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    quiet_transformers()
     # As train computes them: in the format of its weights.
     numbers = precision(device)
     dtype = numbers.frozen if entry.lora else numbers.trained
@@ -114,7 +102,7 @@ def _compute(
             int(entry.trained_layers),
             sets,
             folder,
-            budget=settings.micro_batch_tokens.on(device),
+            budget=settings.micro_batch_tokens.on(device.type),
             most_bytes=settings.most_gigabytes * 1e9,
             depths=settings.depths,
         )

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from reward.harness.files import read_json, write_json
 from reward.harness.params import Params
@@ -14,18 +13,10 @@ from reward.harness.results import write_metrics, write_plot
 from reward.harness.tables import read_batches, read_notes, read_schema
 from reward.tokens.lengths import Counts, LengthCounts, measure_tokens
 from reward.tokens.records import LeftOut, TokenSettings
+from reward.tokens.settings import Stats
 
 SIDES = ("train", "validation")
 BATCH_ROWS = 4096
-
-
-class Stats(Params):
-    """The section `stats` of params.yaml."""
-
-    bin_width: int = Field(gt=0)
-    """Tokens per bar of the length histogram."""
-    last_bin: int = Field(gt=0)
-    """Tokens from which on all lengths are counted in one last bar."""
 
 
 class StatsParams(Params):

@@ -5,11 +5,10 @@ from reward.harness.stage import run
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
 
 from reward.evaluation.origins import ORIGINS, SCORING, Origins
 from reward.evaluation.sections import check_origins
@@ -17,17 +16,18 @@ from reward.harness.errors import InputError, printable
 from reward.harness.files import replacing, write_json
 from reward.harness.params import Params
 from reward.harness.tables import parquet_writer, read_table
-from reward.pairs.intake import Download, Intake, Written, write_pairs
+from reward.pairs.intake import Intake, Written, write_pairs
 from reward.pairs.preference import prompt_keys
 from reward.pairs.rows import Tolerance
-from reward.sources.catalogue import Testset
+from reward.pairs.settings import Download
+from reward.sources.catalogue import Testset, TestsetName
 from reward.sources.places import is_path
 from reward.tokens.control_tokens import ControlTokens
 from reward.tokens.limits import check_length
 from reward.tokens.records import LeftOut, Token
-from reward.tokens.tokenization import MaxLength, Tokenize, write_tokens
+from reward.tokens.settings import MaxLength, Tokenize
+from reward.tokens.tokenization import open_encoder, write_tokens
 
-Name = Annotated[str, Field(pattern="^[a-z0-9_-]+$")]  # of a metric and of a file
 MOST_SUBSETS = 200  # each is a row of the report and a metric
 SUBSET_LETTERS = 100  # of a subset's name
 NO_SUBSET = "(none)"  # the name for rows in which the column is empty
@@ -40,7 +40,7 @@ class TestsetsParams(Params):
     tokenize: Tokenize
     download: Download
     """Its rules say here, too, which rows give a pair."""
-    testsets: dict[Name, Testset]
+    testsets: dict[TestsetName, Testset]
 
 
 def testsets(
@@ -65,7 +65,7 @@ def testsets(
         folder.mkdir()
         if entries:
             check_length(params.max_length, backbone)
-            encoder = params.tokenize.encoder(backbone)
+            encoder = open_encoder(backbone, params.tokenize)
             holds_control = ControlTokens(encoder)
         for name, entry in entries.items():
             _check_place(name, entry, sources)

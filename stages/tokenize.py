@@ -9,7 +9,8 @@ from reward.harness.engine import workers
 from reward.harness.files import replacing
 from reward.harness.params import Params
 from reward.tokens.limits import check_length
-from reward.tokens.tokenization import MaxLength, Tokenize, write_tokens
+from reward.tokens.settings import MaxLength, Tokenize
+from reward.tokens.tokenization import open_encoder, write_tokens
 
 
 class TokenizeParams(Params):
@@ -34,7 +35,7 @@ def tokenize(params: TokenizeParams, splits: Path, backbone: Path, tokens: Path)
     refuses a conversation and `refused` says to stop there; then nothing is written.
     """
     check_length(params.max_length, backbone)
-    encoder = params.tokenize.encoder(backbone)
+    encoder = open_encoder(backbone, params.tokenize)
     with workers(os.environ.get("REWARD_RAY")) as in_order, replacing(tokens) as folder:
         folder.mkdir()
         for side in ("train", "validation"):

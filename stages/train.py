@@ -12,17 +12,17 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from accelerate.utils.memory import clear_device_cache
 from datasets import Dataset
-from transformers import logging as transformers_logging
 
 from reward.harness.files import check_output, replacing
-from reward.harness.params import Params, Seed, pick
+from reward.harness.params import Params, Seconds, Seed, pick
 from reward.harness.results import write_metrics
 from reward.harness.tables import read_notes, read_table
 from reward.scoring.border import Border
 from reward.scoring.comparisons import NONE, read_comparisons, read_rating_gaps
 from reward.scoring.devices import best_device, precision
 from reward.scoring.layers import compute_again_in_backward
-from reward.scoring.processes import Seconds, joined_processes
+from reward.scoring.processes import joined_processes
+from reward.scoring.quiet import quiet_transformers
 from reward.scoring.states import Store
 from reward.sources.backbones import Backbone, base_model
 from reward.tokens.records import CHAT_TEMPLATE, Token, TokenSettings
@@ -40,7 +40,8 @@ from reward.training.model_folder import open_tokenizer, save_trained
 from reward.training.network import build_network, lora_config
 from reward.training.normalisation import normalise
 from reward.training.objective import Objective
-from reward.training.options import Trackers, Train, trainer_arguments, trainer_callbacks
+from reward.training.options import trainer_arguments, trainer_callbacks
+from reward.training.settings import Trackers, Train
 from reward.training.steps import Steps
 from reward.training.trainer import PairTrainer
 
@@ -77,8 +78,7 @@ def train(
     """
     for output in (model, metrics, curve):
         check_output(output)
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    quiet_transformers()
     device = best_device()
     with joined_processes(device, params.process_timeout) as state:
         checkpoints = _checkpoints(params, state, device, [tokens, backbone])
@@ -144,7 +144,7 @@ def _train(
             weighting=settings.weighting,
         ),
         store=store,
-        budget=settings.micro_batch_tokens.on(device),
+        budget=settings.micro_batch_tokens.on(device.type),
         validation=validation,
         curve=curve,
         model=network,

@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PositiveInt,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -90,6 +91,19 @@ class WholeFile(Params):
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy's generators take
+Seconds = Annotated[int, Field(gt=0)]
+
+
+class TokenBudget(Params):
+    """Tokens that one micro-batch computes at most, by device; a single pair always passes."""
+
+    cpu: PositiveInt
+    mps: PositiveInt
+    cuda: PositiveInt
+
+    def on(self, device: str) -> int:
+        """The budget of a type of device, as torch names it."""
+        return {"cpu": self.cpu, "mps": self.mps, "cuda": self.cuda}[device]
 
 
 P = TypeVar("P", bound=Params)

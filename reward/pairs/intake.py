@@ -9,12 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import Field
 from tqdm import tqdm
 
 from reward.harness.errors import InputError, printable
 from reward.harness.files import replacing, sha256
-from reward.harness.params import Params
 from reward.harness.tables import parquet_writer, read_batches
 from reward.pairs.first_rows import listed
 from reward.pairs.formats import Reader
@@ -26,20 +24,13 @@ from reward.pairs.preference import (
     UnusableError,
     to_batch,
 )
-from reward.pairs.quality import Action, HoldsControl, Quality, judge
+from reward.pairs.quality import HoldsControl, judge
 from reward.pairs.repeats import Ledger
 from reward.pairs.rows import NumberedRow, Tolerance, read_rows
+from reward.pairs.settings import Action, Quality
 from reward.pairs.tally import Tally
 from reward.sources.catalogue import Dataset
 from reward.sources.datasets import open_dataset
-
-
-class Download(Params):
-    """The section `download` of params.yaml: which rows give a pair."""
-
-    unreadable_rows: int = Field(ge=0)
-    """Lines of all files together that may be left out because they cannot be read."""
-    quality: Quality
 
 
 class Accepted(NamedTuple):

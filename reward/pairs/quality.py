@@ -6,12 +6,9 @@ Duplicates and contradictions are between pairs: reward.pairs.repeats finds them
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
 
-from reward.harness.params import Params
 from reward.pairs.preference import Message, Preference, UnusableError
-
-Action = Literal["drop", "count", "ignore"]
+from reward.pairs.settings import Action
 
 HoldsControl = Callable[[Iterable[tuple[str, str]], Iterable[str]], bool]
 """Whether turns of (role, content) or answers to them hold control tokens: those of a backbone,
@@ -39,38 +36,6 @@ BLANK = "".join(
     )
 )
 SHORTEST_ECHO = 20  # characters; an answer may well begin with a shorter question
-
-
-class Quality(Params):
-    """The section `quality` of `download` in params.yaml, by kind of problem.
-
-    drop leaves the pair out, count keeps it, and both are counted; ignore does not search for it.
-    """
-
-    empty_prompt: Action
-    """The prompt is nothing but white space and characters without width."""
-    empty_response: Action
-    """A response is nothing but white space and characters without width."""
-    identical_responses: Action
-    """Chosen and rejected are the same but for white space, or what has no width, around them."""
-    tie: Action
-    """Both ratings are equal, and the data calls one response chosen nevertheless."""
-    rating_contradicts_order: Action
-    """The rejected response is rated higher."""
-    earlier_turns_differ: Action
-    """What the assistant said before the two answers differs; the prompt has the chosen side's."""
-    repeats_prompt: Action
-    """A response begins with the whole last turn of the prompt."""
-    control_characters: Action
-    """Some text has control characters beside tabs and line ends."""
-    replacement_characters: Action
-    """Some text has U+FFFD, the mark of bytes that could not be decoded."""
-    control_tokens: Action
-    """Some text has control tokens of the backbone or what its chat template puts between turns."""
-    contradiction: Action
-    """Another pair has the same two responses with the other one chosen; drop leaves out both."""
-    duplicate: Action
-    """Another pair is the same; one of them stays."""
 
 
 def judge(

@@ -6,21 +6,6 @@ import platform
 from typing import NamedTuple
 
 import torch
-from pydantic import PositiveInt
-
-from reward.harness.params import Params
-
-
-class TokenBudget(Params):
-    """Tokens that one micro-batch computes at most, by device; a single pair always passes."""
-
-    cpu: PositiveInt
-    mps: PositiveInt
-    cuda: PositiveInt
-
-    def on(self, device: torch.device) -> int:
-        """The budget of a device."""
-        return {"cpu": self.cpu, "mps": self.mps, "cuda": self.cuda}[device.type]
 
 
 class Precision(NamedTuple):

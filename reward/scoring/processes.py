@@ -7,16 +7,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Annotated
 
 import torch
 import torch.distributed as dist
 from accelerate import PartialState
-from pydantic import Field
 
 from reward.harness.errors import InputError, first_line
-
-Seconds = Annotated[int, Field(gt=0)]
 
 # gloo's errors are RuntimeErrors of no kind of their own, and not all of them name it.
 GLOO = re.compile("gloo|pair closure|connection (closed|reset) by peer", re.IGNORECASE)

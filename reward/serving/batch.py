@@ -108,14 +108,13 @@ class BatchScorer:
 
 def open_in_worker(folder: Path, **options: Any) -> "RewardModel":
     """RewardModel.open in a process that does nothing but score: quiet, and quick with memory."""
-    from transformers import logging as transformers_logging
 
     from reward.scoring.devices import keep_freed_memory
+    from reward.scoring.quiet import quiet_transformers
     from reward.serving.model import RewardModel  # imports torch, which takes seconds
 
     keep_freed_memory()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    quiet_transformers()
     return RewardModel.open(folder, **options)
 
 

@@ -7,8 +7,9 @@ from typing import Any, Self
 import numpy as np
 from tqdm import tqdm
 
+from reward.harness.params import TokenBudget
 from reward.pairs.preference import UnusableError
-from reward.scoring.devices import TokenBudget, best_device
+from reward.scoring.devices import best_device
 from reward.scoring.groups import Group
 from reward.scoring.scorer import Scorer, open_model
 from reward.scoring.settings import RewardSettings
@@ -54,7 +55,7 @@ class RewardModel:
         settings = choose_settings(folder, max_length=max_length, prompt_floor=prompt_floor)
         device = best_device()
         scorer = Scorer(open_model(folder, device))
-        return cls(scorer, Encoder(folder), settings, budget.on(device))
+        return cls(scorer, Encoder(folder), settings, budget.on(device.type))
 
     def holds_control_tokens(self, question: Question) -> bool:
         """Whether a text of it would be read as turns or other control tokens of the model."""

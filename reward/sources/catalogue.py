@@ -82,6 +82,9 @@ class Dataset(_Reading):
     (shards/*.jsonl), a folder of them or of `save_to_disk`, or a dataset repository of the hub."""
 
 
+TestsetName = Annotated[str, Field(pattern="^[a-z0-9_-]+$")]  # of a metric and of a file
+
+
 class Testset(Dataset):
     """One entry of `testsets`."""
 

@@ -4,14 +4,12 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import pyarrow as pa
-from pydantic import Field
 from tqdm import tqdm
 
 from reward.harness.errors import InputError, printable
-from reward.harness.params import Params
 from reward.harness.tables import parquet_writer, read_batches, read_schema
 from reward.tokens.encoder import Encoder
 from reward.tokens.merging import merging_encoder
@@ -23,26 +21,15 @@ from reward.tokens.records import (
     LeftOut,
     TokenSettings,
 )
+from reward.tokens.settings import Tokenize
 
 # Pairs in memory at once, and in a row group of the output; more where a group would be cut apart.
 BATCH_ROWS = 1024
 
-# Tokens of prompt and response together. Chat templates take their part of them: Llama 3's takes 11
-# for a question and its answer, so with less than this no word of either would be left.
-MaxLength = Annotated[int, Field(ge=16)]
 
-
-class Tokenize(Params):
-    """The section `tokenize` of params.yaml."""
-
-    prompt_floor: float = Field(ge=0, lt=1)
-    """The share of max_length that truncation leaves to a prompt at least."""
-    refused: Literal["stop", "merge", "drop"]
-    """What becomes of a pair that the chat template refuses."""
-
-    def encoder(self, backbone: Path) -> Encoder:
-        """The encoder of a backbone's folder, which merges turns where `refused` says so."""
-        return merging_encoder(backbone) if self.refused == "merge" else Encoder(backbone)
+def open_encoder(backbone: Path, params: Tokenize) -> Encoder:
+    """The encoder of a backbone's folder, which merges turns where `refused` says so."""
+    return merging_encoder(backbone) if params.refused == "merge" else Encoder(backbone)
 
 
 class Encoding:

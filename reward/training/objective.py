@@ -1,7 +1,6 @@
 """What training minimises: the losses of the pairs among some groups, each with its weight."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -9,8 +8,7 @@ from torch import Tensor
 
 from reward.scoring.comparisons import Comparisons
 from reward.training.losses import Pairs, centring
-
-Weighting = Literal["pairs", "prompts"]
+from reward.training.settings import Weighting
 
 
 class Objective:

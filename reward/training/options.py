@@ -1,81 +1,15 @@
 """`train` and `report_to` of params.yaml, and what RewardTrainer gets by them."""
 
 from collections.abc import Collection
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
 from transformers import EarlyStoppingCallback, TrainerCallback
 from trl import RewardConfig
 
-from reward.harness.params import Params, Seed
-from reward.scoring.devices import TokenBudget, precision
-from reward.training.objective import Weighting
+from reward.scoring.devices import precision
+from reward.training.settings import Tracker, Train
 from reward.training.trackers import experiment, tracker_callbacks
-
-
-class Train(Params):
-    """The section `train` of params.yaml, where each value is explained."""
-
-    epochs: PositiveInt
-    batch_pairs: PositiveInt
-    micro_batch_tokens: TokenBudget
-    learning_rate: PositiveFloat | None
-    seed: Seed | None
-    warmup_ratio: Annotated[float, Field(ge=0, lt=1)]
-    schedule: Literal["linear", "cosine", "constant_with_warmup"]
-    weight_decay: NonNegativeFloat
-    max_grad_norm: PositiveFloat
-    activation_checkpointing: bool
-    loss: Literal["bradley-terry", "margin", "scaled", "soft", "plackett-luce"]
-    weighting: Weighting
-    centring: NonNegativeFloat
-    checkpoint_steps: PositiveInt
-    evaluate_steps: NonNegativeInt
-    patience: NonNegativeInt
-    normalise_pairs: PositiveInt
-
-    @model_validator(mode="after")
-    def patience_needs_evaluations(self) -> Self:
-        if self.patience and not self.evaluate_steps:
-            raise ValueError(
-                "patience counts evaluations, which evaluate_steps=0 turns off; set either"
-            )
-        return self
-
-
-Tracker = Literal["tensorboard", "wandb", "mlflow", "dvclive"]
-
-
-def _as_list(value: Any) -> Any:
-    if value == "none":
-        return []
-    return [value] if isinstance(value, str) else value
-
-
-def _all_installed(names: list[Tracker]) -> list[Tracker]:
-    missing = [name for name in names if find_spec(name) is None]
-    if missing:
-        raise ValueError(
-            f"{' and '.join(missing)} must be installed for that; run "
-            f"`pip install {' '.join(missing)}`, or set report_to to none"
-        )
-    return names
-
-
-Trackers = Annotated[list[Tracker], BeforeValidator(_as_list), AfterValidator(_all_installed)]
-"""`report_to` of params.yaml: none, one tracker or a list of them; all are installed here."""
 
 
 def trainer_arguments(

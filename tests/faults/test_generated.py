@@ -26,8 +26,9 @@ from reward.harness.errors import InputError
 from reward.harness.params import Params, load_params
 from reward.pairs.columns import COLUMNS
 from reward.pairs.preference import SCHEMA, Preference, UnusableError, to_batch
-from reward.pairs.quality import Quality, judge
+from reward.pairs.quality import judge
 from reward.pairs.rows import Tolerance, read_rows
+from reward.pairs.settings import Quality
 from reward.serving.questions import read_question
 from reward.tokens.encoder import Encoder
 from reward.tokens.truncation import truncate

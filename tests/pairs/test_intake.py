@@ -9,13 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from reward.harness.errors import InputError
-from reward.pairs.intake import Download, Intake, write_pairs
+from reward.pairs.intake import Intake, write_pairs
 from reward.pairs.preference import SCHEMA
-from reward.pairs.quality import Quality
 from reward.pairs.rows import Tolerance
+from reward.pairs.settings import Download, Quality, Split
 from reward.sources.catalogue import Dataset, DatasetEntry
 from stages.download import write_raw
-from stages.split import Split, SplitParams, split
+from stages.split import SplitParams, split
 
 QUALITY = dict.fromkeys(Quality.model_fields, "drop")
 

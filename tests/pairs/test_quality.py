@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from reward.pairs.preference import Message, Preference, UnusableError
-from reward.pairs.quality import BLANK, KINDS, Action, Quality, is_blank, judge
+from reward.pairs.quality import BLANK, KINDS, is_blank, judge
+from reward.pairs.settings import Action, Quality
 
 ASKED = "Name a prime number that is above ten."
 PAIR = Preference((Message("user", ASKED),), "Eleven.", "Ten.", 4.0, 1.5)

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from reward.harness.errors import InputError
 from reward.pairs.preference import Message, Preference, prompt_key, to_batch
-from reward.pairs.quality import Action
+from reward.pairs.settings import Action, Split
 from stages import split as stage
-from stages.split import Split, SplitParams, split, validation_groups
+from stages.split import SplitParams, split, validation_groups
 
 SIDES = ("train", "validation")
 

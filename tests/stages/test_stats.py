@@ -19,7 +19,8 @@ import stages.stats
 from reward.harness.tables import parquet_writer
 from reward.tokens.lengths import measure, quantile
 from reward.tokens.records import LeftOut, TokenSettings
-from stages.stats import Stats, StatsParams, stats
+from reward.tokens.settings import Stats
+from stages.stats import StatsParams, stats
 
 ROOT = Path(__file__).parents[2]
 MAX_LENGTH = 100

@@ -27,7 +27,8 @@ from reward.tokens import tokenization
 from reward.tokens.encoder import Encoder
 from reward.tokens.records import TOKENS, LeftOut, TokenSettings
 from reward.tokens.rendering import RefusedError
-from reward.tokens.tokenization import Encoding, Tokenize
+from reward.tokens.settings import Tokenize
+from reward.tokens.tokenization import Encoding
 from reward.training.model_folder import open_tokenizer
 from stages.tokenize import TokenizeParams, tokenize
 

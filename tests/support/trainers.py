@@ -20,7 +20,8 @@ from reward.sources.backbones import Lora
 from reward.tokens.records import Token
 from reward.training.losses import LOSSES
 from reward.training.network import lora_config
-from reward.training.objective import Objective, Weighting
+from reward.training.objective import Objective
+from reward.training.settings import Weighting
 from reward.training.steps import Steps
 from reward.training.trainer import PairTrainer
 

@@ -16,7 +16,7 @@ from reward.scoring.groups import Group
 from reward.scoring.scorer import Scorer
 from reward.training.gradient import BatchGradient
 from reward.training.losses import LOSSES
-from reward.training.objective import Weighting
+from reward.training.settings import Weighting
 from tests.support.networks import PADDED, SHARED, random_groups, random_network
 from tests.support.trainers import make_trainer
 

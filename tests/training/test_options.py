@@ -8,8 +8,9 @@ import torch
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from reward.training import options
-from reward.training.options import Tracker, Trackers, Train, trainer_arguments
+from reward.training import settings
+from reward.training.options import trainer_arguments
+from reward.training.settings import Tracker, Trackers, Train
 from reward.training.trackers import TRACKERS
 
 PROJECT = Path(__file__).parents[2]
@@ -57,7 +58,7 @@ def report_to(value: Any) -> list[Tracker]:
 def test_report_to_is_none_a_tracker_or_several(
     value: Any, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(options, "find_spec", lambda name: name)
+    monkeypatch.setattr(settings, "find_spec", lambda name: name)
     assert report_to(value) == expected
 
 
@@ -68,7 +69,7 @@ def test_report_to_takes_nothing_else(value: Any) -> None:
 
 
 def test_trackers_that_are_not_installed_name_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(options, "find_spec", lambda name: None if name != "wandb" else name)
+    monkeypatch.setattr(settings, "find_spec", lambda name: None if name != "wandb" else name)
     with pytest.raises(ValidationError, match="run `pip install mlflow dvclive`, or set report_to"):
         report_to(["mlflow", "wandb", "dvclive"])
 

@@ -70,6 +70,7 @@ def summary(scored: Scored, confidence: float, calibration_bins: int) -> dict[st
         "log_loss": log_loss(scored.margin),
         "brier": brier(scored.margin),
         "calibration_error": calibration_error(scored.margin, calibration_bins),
+        "calibration_error_by_chance": calibration_error_by_chance(scored.margin, calibration_bins),
         "margin_mean": float(scored.margin.mean()),
         "margin_std": float(scored.margin.std()),
         "reward_mean": float(scored.rewards.mean()),
@@ -177,6 +178,21 @@ def calibration_error(margin: Array, bins: int) -> float:
         if len(rows)
     ]
     return float(sum(gaps) / len(margin))
+
+
+def calibration_error_by_chance(margin: Array, bins: int) -> float:
+    """What `calibration_error` would be in the mean if every probability were true.
+
+    It is above 0, as each bin's accuracy strays from its confidence by luck (Broecker and Smith
+    2007, Weather and Forecasting 22, p. 651-661, who draw such outcomes). Here the right answers of
+    a bin less those expected are taken for normal, with variance v = sum of p (1 - p), so that
+    their absolute mean is sqrt(2 v / pi).
+    """
+    confidence = preference(margin)
+    variances = [
+        (confidence[rows] * (1 - confidence[rows])).sum() for rows in calibration_bins(margin, bins)
+    ]
+    return float(np.sqrt(2 * np.array(variances) / np.pi).sum() / len(margin))
 
 
 def preference(margin: Array) -> Array:

@@ -168,7 +168,8 @@ def _calibration(evidence: Evidence, model: dict[str, Any]) -> dict[str, str]:
         "question": "Is it calibrated?",
         "answer": answer,
         "reason": f"It claims {percent(claimed)} and gets {percent(model['accuracy'])}; "
-        f"expected calibration error {percent(evidence.measured['calibration_error'])}.",
+        f"expected calibration error {percent(evidence.measured['calibration_error'])}, by chance "
+        f"alone about {percent(evidence.measured['calibration_error_by_chance'])}.",
         "tone": tone,
     }
 

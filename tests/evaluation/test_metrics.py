@@ -12,6 +12,7 @@ from sklearn import metrics
 from reward.evaluation.metrics import (
     brier,
     calibration_error,
+    calibration_error_by_chance,
     credit,
     estimate,
     gap_class,
@@ -127,6 +128,21 @@ def test_calibration_error_by_hand():
     # Three pairs at confidence 0.75, two of them right: 3/4 * |2/3 - 3/4| = 1/16. The tie has
     # confidence 1/2 and is half right.
     assert calibration_error(np.array([LN3, LN3, -LN3, 0]), 10) == pytest.approx(1 / 16, abs=1e-15)
+
+
+def test_calibration_error_by_chance_by_hand():
+    # Two bins: a pair at 1/2 has the variance 1/4, three at 3/4 have 9/16 together.
+    expected = (math.sqrt(2 / 4 / math.pi) + math.sqrt(2 * 9 / 16 / math.pi)) / 4
+    margin = np.array([LN3, LN3, -LN3, 0])
+    assert calibration_error_by_chance(margin, 10) == pytest.approx(expected, abs=1e-15)
+
+
+def test_calibration_error_by_chance_is_that_of_outcomes_drawn_as_claimed():
+    draws = np.random.default_rng(0)
+    claimed = np.abs(draws.normal(0, 2, 400))
+    right = draws.random((2000, 400)) < 1 / (1 + np.exp(-claimed))
+    drawn = [calibration_error(np.where(one, claimed, -claimed), 10) for one in right]
+    assert calibration_error_by_chance(claimed, 10) == pytest.approx(np.mean(drawn), rel=0.03)
 
 
 def test_calibration_bins_are_open_on_the_left():

@@ -35,6 +35,7 @@ MEASURED: dict[str, Any] = {
     "log_loss": 0.55,
     "brier": 0.19,
     "calibration_error": 0.03,
+    "calibration_error_by_chance": 0.02,
     "reward_mean": 0.1,
     "reward_std": 1.5,
     "reward_length_spearman": None,

@@ -65,7 +65,7 @@ def test_auto_model(model: Path, ours: list[float]) -> None:
     )
     with torch.no_grad():
         theirs = network(**inputs).logits[:, 0].tolist()
-    assert theirs == pytest.approx(ours, abs=1e-6)
+    assert theirs == pytest.approx(ours, abs=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
@@ -73,7 +73,7 @@ def test_pipeline(model: Path, ours: list[float], batch_size: int) -> None:
     judge: Any = pipeline("text-classification", model=str(model))
     texts = [judge.tokenizer.apply_chat_template(one, tokenize=False) for one in conversations()]
     results = judge(texts, add_special_tokens=False, batch_size=batch_size)
-    assert [result["score"] for result in results] == pytest.approx(ours, abs=1e-6)
+    assert [result["score"] for result in results] == pytest.approx(ours, abs=1e-5)
 
 
 # TRL sets it so in the reward model that it has loaded.

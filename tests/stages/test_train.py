@@ -76,7 +76,7 @@ def test_model_opens_in_transformers_and_scores_as_ours(trained: Path) -> None:
             for group in groups
             for sequence in group.sequences
         ]
-    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 def test_summary_and_curve_agree(trained: Path) -> None:

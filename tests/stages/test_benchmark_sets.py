@@ -7,8 +7,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from scipy import stats
 
 from reward.pairs.preference import Message, Preference
 from tests.support.benchmark_sets import (
@@ -211,3 +213,32 @@ def test_metrics_have_each_subset_score_and_best_of_n(done: Done) -> None:
     tied = sum((2 + number) / (5 + number) for number in range(3))
     assert details["prompts"] == len(REWARDBENCH_2)
     assert details["chance"] == pytest.approx((15 / 4 + 3 / 5 + tied) / 21)
+
+
+def test_intervals_take_the_pairs_of_a_prompt_for_one_draw(done: Done) -> None:
+    """Wilson's with the number of pairs that the design effect leaves, computed anew."""
+    table = pq.read_table(done.folder / "data/scores/testsets/rm-bench.parquet").to_pylist()
+    right = [float(row["chosen_score"] > row["rejected_score"]) for row in table]
+    share, prompts = fmean(right), {row["prompt_id"] for row in table}
+    assert len(table) == 9 * len(prompts)
+    beyond = dict.fromkeys(prompts, 0.0)
+    for one, row in zip(right, table, strict=True):
+        beyond[row["prompt_id"]] += one - share
+    variance = (
+        sum(x * x for x in beyond.values()) / len(table) ** 2 * len(prompts) / (len(prompts) - 1)
+    )
+    effect = max(1, variance / (share * (1 - share) / (len(table) - 1)))
+    ratio = stats.t.ppf(0.975, len(table) - 1) / stats.t.ppf(0.975, len(prompts) - 1)
+    size = len(table) / effect
+    expected = wilson(share, max(size * ratio**2, min(size, len(prompts))))
+    independent = wilson(share, len(table))
+    found = done.json("data/scores/details.json")["testsets"]["rm-bench"]
+    assert (found["accuracy_low"], found["accuracy_high"]) == pytest.approx(expected)
+    assert found["accuracy_low"] < independent[0] < independent[1] < found["accuracy_high"]
+
+
+def wilson(share: float, trials: float) -> tuple[float, float]:
+    """The two shares s with (share - s)^2 = z^2 s (1 - s) / trials."""
+    z = stats.norm.ppf(0.975) ** 2 / trials
+    low, high = sorted(np.roots([1 + z, -2 * share - z, share**2]).real)
+    return low, high

@@ -184,7 +184,7 @@ def test_a_head_alone_is_not_sharded(
     for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)
     process = start(folder, *sharding(folder))
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "train: trained_layers=0 does not go with FSDP" in errors
     assert not (folder / "data/model").exists()
@@ -201,7 +201,7 @@ def test_fsdp_that_cannot_be_had_is_refused(
     folder = copy(prepared, tmp_path / "refused")
     launcher = torchrun(folder, processes) if processes > 1 else (sys.executable,)
     process = start(folder, *launcher)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     sentences = [line for line in errors.splitlines() if line.startswith("train: ")]
     assert sentences

@@ -25,6 +25,8 @@ pytestmark = pytest.mark.slow
 REASON = why_not()
 LAUNCHER = "examples/launch_ssh.sh"
 EPOCHS = 3
+LIMIT = 20  # seconds, more than a busy host may lag behind the other
+LONG = 300  # seconds, more than a run takes
 GOES_ON = "train: a run that was cut off goes on from its checkpoint-"
 
 
@@ -140,7 +142,7 @@ class Run:
     def end(self) -> tuple[float, str]:
         """Seconds that it still took, and what it printed."""
         start = time.monotonic()
-        self.process.wait(timeout=120)
+        self.process.wait(timeout=2 * LONG)
         return time.monotonic() - start, self.printed.read_text()
 
     def fail(self) -> tuple[float, str, list[str]]:
@@ -157,9 +159,11 @@ class Run:
         assert not list(ranks.glob("train-*"))
         shutil.rmtree(ranks, ignore_errors=True)  # of states, which runs where a setting is new
         assert self.checkpoints()
-        time.sleep(1.5)  # what watched a process on its host is asleep for a second
-        assert not self.hosts.processes(0)
-        assert not self.hosts.processes(1)
+        # What watched a process on its host is asleep for a second.
+        limit = time.monotonic() + 30
+        while left := [*self.hosts.processes(0), *self.hosts.processes(1)]:
+            assert time.monotonic() < limit, left
+            time.sleep(0.1)
         said = [line for line in printed.splitlines() if line.startswith("train: ")]
         return seconds, printed, [line for line in said if GOES_ON not in line]
 
@@ -170,36 +174,36 @@ def test_a_run_goes_on_after_it_lost_each_host_and_the_link(
     folder = tmp_path / "project"
     shutil.copytree(prepared, folder)
     for lost in (1, 0):
-        run = Run(folder, hosts, time_limit=60)
+        run = Run(folder, hosts, time_limit=LONG)
         run.wait_for_a_checkpoint()
         assert hosts.kill(lost)
         seconds, printed, said = run.fail()
         # The kill hit: 137 is 128 and the number of SIGKILL.
         killed = f"launch_ssh.sh: process {lost} on {hosts.names[lost]} ended with exit status 137"
         assert killed in printed.splitlines()
-        assert seconds < 10
+        assert seconds < LONG / 2  # by the loss itself: nobody waited for the time limit
         assert len(said) == 1
         assert said[0].startswith("train: another process was lost")
         assert (GOES_ON in printed) == (lost == 0)  # the second of these runs
 
-    run = Run(folder, hosts, time_limit=8)
+    run = Run(folder, hosts, time_limit=LIMIT)
     run.wait_for_a_checkpoint()
     hosts.cut()
     try:
         seconds, printed, said = run.fail()
     finally:
         hosts.connect()
-    assert 6 < seconds < 8 + 8
+    assert LIMIT / 2 < seconds < LIMIT + LONG / 2
     assert len(said) == 2  # one a host
     for sentence in said:
         assert sentence.startswith("train: another process was lost")
         # By which of gloo's two time limits it noticed is up to the moment of the cut.
         assert re.search(
-            r"process_timeout=8 seconds \((Timed out waiting|Application timeout)", sentence
+            rf"process_timeout={LIMIT} seconds \((Timed out waiting|Application timeout)", sentence
         )
     assert GOES_ON in printed
 
-    _, printed = Run(folder, hosts, time_limit=60).end()
+    _, printed = Run(folder, hosts, time_limit=LONG).end()
     assert GOES_ON in printed
     assert sorted(networks(folder)) == ["train-0", "train-1"], printed
     for file in ("metrics/train_curve.csv", "metrics/train.json", "data/model/model.safetensors"):

@@ -89,7 +89,7 @@ def test_processes_that_would_work_for_themselves_are_refused(
     assert "process_timeout: 600" in text
     params.write_text(text.replace("process_timeout: 600", "process_timeout: 3"), encoding="utf-8")
     process = start(folder)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "Traceback" not in errors
     assert errors.splitlines()[-1].startswith("train: ")

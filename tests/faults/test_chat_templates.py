@@ -55,7 +55,7 @@ def is_there(pid: int) -> bool:
 
 
 def wait_for_end(pid: int) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 300
     while is_there(pid) and time.monotonic() < until:
         time.sleep(0.01)
     assert not is_there(pid)
@@ -218,7 +218,7 @@ def run(program: str, *words: str, **environment: str) -> subprocess.CompletedPr
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
 
 

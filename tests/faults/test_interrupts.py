@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from reward.training.checkpoints import latest
 from tests.support.commands import DOWNLOAD, ready_to_download, start
 from tests.support.pipeline import PROJECT
-from tests.support.runs import environment, prepare, read_params, rows_of, write_params
+from tests.support.runs import copy, environment, prepare, read_params, rows_of, write_params
 from tests.support.runs import start as start_stage
 from tests.support.whole_run import command
 
@@ -56,7 +57,7 @@ def when(
     process: subprocess.Popen[str], ready: Callable[[], bool], number: int, wait: float = 0
 ) -> tuple[str, int]:
     """Send a signal as soon as a process is ready; its stderr and exit status."""
-    limit = time.monotonic() + 120
+    limit = time.monotonic() + 300
     while not ready():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < limit
@@ -64,7 +65,7 @@ def when(
     time.sleep(wait)
     assert process.poll() is None, process.communicate()
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     return errors, process.returncode
 
 
@@ -115,7 +116,9 @@ def test_train_says_that_it_goes_on_and_does(
     prepared: Path, tmp_path: Path, number: int, steps: int
 ) -> None:
     folder = tmp_path / "run"
-    shutil.copytree(prepared, folder)
+    # The signal may come some steps later: in the first case there is no checkpoint by then, in the
+    # second one at least, and many steps are left in both.
+    copy(prepared, folder, epochs=8, checkpoint_steps=4 if steps == 6 else 1000)
     words = command("train")[1:]
     process = start(words, folder, env=environment(folder), stdout=subprocess.DEVNULL)
     errors, status = when(process, lambda: rows_of(folder) >= steps, number)
@@ -126,10 +129,14 @@ def test_train_says_that_it_goes_on_and_does(
     ]
     assert status == code
     assert not (folder / "data/model").exists()
+    runs = [*folder.glob(".checkpoints/*/")]
+    last = latest(runs[0]) if runs else None
+    assert (last is None) == (steps == 1)
     again = start_stage(folder)
     _, errors = again.communicate(timeout=300)
     assert again.returncode == 0
-    assert ("goes on from its checkpoint-4" in errors) == (steps == 6)
+    assert ("goes on from its " in errors) == (steps == 6)
+    assert last is None or f"goes on from its {last.name}\n" in errors
 
 
 @pytest.mark.slow
@@ -140,13 +147,13 @@ def test_two_processes_are_interrupted_in_one_line(prepared: Path, tmp_path: Pat
     torchrun = Path(sys.executable).parent / "torchrun"
     words = [str(torchrun), "--standalone", "--nproc_per_node", "2", *command("train")[1:]]
     process = start(words, folder, start_new_session=True)
-    limit = time.monotonic() + 200
+    limit = time.monotonic() + 300
     while rows_of(folder) < 2:
         assert process.poll() is None
         assert time.monotonic() < limit
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=100)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode != 0
     assert errors.count("train: interrupted; run it again") == 1
     assert not (folder / "data/model").exists()

@@ -124,7 +124,7 @@ def test_the_next_run_gives_what_an_undisturbed_one_does(
     if whom == "dvc":
         # The stage is on its own: the next run may fail beside it, and is never wrong.
         clone.repro("-s", "-f", stage)
-        psutil.wait_procs(still_running(clone, stage), timeout=120)
+        psutil.wait_procs(still_running(clone, stage), timeout=300)
     # By force: DVC has the results of the undisturbed run and would only take them out again.
     code, printed = clone.repro("-s", "-f", stage)
     assert code == 0, printed

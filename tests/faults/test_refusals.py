@@ -28,7 +28,7 @@ def test_help_into_a_closed_pipe_ends_as_filters_do(tmp_path: Path, module: str)
     os.close(read)
     process = start(["-m", module, "-h"], tmp_path, stdout=write)
     os.close(write)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert (process.returncode, errors) == (141, "")
 
 
@@ -45,7 +45,7 @@ def test_head_takes_a_line_and_the_rest_is_not_missed(tmp_path: Path) -> None:
     process.stdout.close()
     assert process.stderr is not None
     errors = process.stderr.read()
-    assert process.wait(timeout=60) == 141
+    assert process.wait(timeout=300) == 141
     assert "Traceback" not in errors
     assert "Broken" not in errors
 
@@ -96,7 +96,7 @@ def test_memory_that_runs_out_is_one_sentence(place: Path) -> None:
     write_params(place, params)
     program = LIMITED.format(stage="download", kind="DownloadParams", room=300_000_000)
     process = start(["-c", program, *DOWNLOAD[1:]], place)
-    _, errors = process.communicate(timeout=100)
+    _, errors = process.communicate(timeout=300)
     last = errors.splitlines()[-1]
     assert process.returncode == 1, errors
     assert last.startswith("download: memory ran out")
@@ -134,7 +134,7 @@ def read_only(place: Path) -> Iterator[Path]:
 
 def ended(folder: Path, *words: str) -> str:
     process = start([*words], folder)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode in (1, 2)
     assert "Traceback" not in errors
     return errors.splitlines()[-1]

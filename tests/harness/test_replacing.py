@@ -77,7 +77,7 @@ def content(target: Path) -> str:
 
 
 def finish(process: subprocess.Popen[str]) -> int:
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=300)
     assert process.returncode == 0
     return int(out)
 

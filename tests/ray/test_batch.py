@@ -172,7 +172,7 @@ def test_the_map_batches_of_ray_data(
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -242,10 +242,19 @@ def all_rows_are_there_once(output: Path, expected: list[float | None]) -> None:
         assert row["score"] == (reward if reward is None else pytest.approx(reward, abs=1e-5))
 
 
-def at_work() -> list[psutil.Process]:
-    """Workers of a cluster of this process that are scoring right now."""
-    found = psutil.Process().children(recursive=True)
-    return [one for one in found if "ray::_Worker.do" in " ".join(one.cmdline())]
+def wait_for_work(raylet: int | None) -> psutil.Process:
+    """A worker that is scoring right now, of any machine or of the one whose raylet is given.
+
+    Between two files there is none for a moment.
+    """
+    give_up = time.monotonic() + LONG
+    while time.monotonic() < give_up:
+        for one in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # it has ended since
+                scores = "ray::_Worker.do" in " ".join(one.cmdline())
+                if scores and raylet in (None, one.ppid()):
+                    return one
+    raise AssertionError("no worker scores")
 
 
 @pytest.mark.slow
@@ -256,9 +265,9 @@ def test_a_worker_is_killed(
     killed = list[int]()
 
     def kill() -> None:
-        worker = at_work()[0]
+        worker = wait_for_work(None)
         worker.kill()
-        worker.wait(10)
+        worker.wait(LONG)
         killed.append(worker.pid)
 
     messages = score_and_hit(cluster[0].address, folder, many, tmp_path / "out", kill)
@@ -278,8 +287,7 @@ def test_a_node_is_killed(
 
     def kill() -> None:
         """All processes of the machine at once, while its worker scores."""
-        while not killed:
-            killed.extend(worker for worker in at_work() if worker.ppid() == raylet)
+        killed.append(wait_for_work(raylet))
         joined.remove_node(other, allow_graceful=False)
         for worker in killed:
             with suppress(psutil.NoSuchProcess):

@@ -24,7 +24,7 @@ def tokenize(folder: Path, tokens: str, **environment: str) -> subprocess.Comple
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 

@@ -29,7 +29,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
-    with serving(folder) as running:
+    # A busy machine may take its time for a thousand requests.
+    with serving(folder, "--most-seconds", "300", "--merge-milliseconds", "50") as running:
         yield running
 
 
@@ -115,8 +116,8 @@ def test_a_long_query_is_cut_as_its_row_is(folder: Path, server: Server) -> None
 
 @pytest.mark.slow
 def test_merged_full_and_ended(folder: Path) -> None:
-    """Requests wait here for three seconds, so that what they meet is no matter of luck."""
-    options = ("--merge-milliseconds", "3000", "--most-requests", "60")
+    """Requests wait here for ten seconds, so that what they meet is no matter of luck."""
+    options = ("--merge-milliseconds", "10000", "--most-requests", "60")
     with serving(folder, *options) as server:
         check_common_beginnings(folder, server)
         asyncio.run(check_the_end(folder, server))

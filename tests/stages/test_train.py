@@ -133,7 +133,7 @@ def test_a_tracker_that_is_not_installed_ends_train_before_its_work(
     folder = copy(prepared, tmp_path / "missing")
     write_params(folder, read_params(folder) | {"report_to": ["dvclive"]})
     process = start(folder)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     assert errors == (
         "train: report_to=['dvclive'] in params.yaml is not valid: dvclive must be installed for "

@@ -52,7 +52,7 @@ class Forks:
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin
         self._process.stdin.close()
-        assert self._process.wait(timeout=30) == 0
+        assert self._process.wait(timeout=300) == 0
 
     def run(
         self,

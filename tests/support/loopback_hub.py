@@ -100,7 +100,7 @@ def serve(repositories: dict[str, Repository]) -> Iterator[Hub]:
             hub.requests.append(f"{self.command} {path}")
             hub.authorisations.append(self.headers.get("Authorization"))
             if hub.hangs:
-                stop.wait(60)
+                stop.wait()
             elif path == "/api/agent-harnesses":  # a list that the client looks up for itself
                 self.problem(404, "EntryNotFound")
             elif refusal := next(hub.refusals, None):
@@ -206,7 +206,7 @@ def serve(repositories: dict[str, Repository]) -> Iterator[Hub]:
                 self.wfile.write(body[: len(body) // 2])
                 self.wfile.flush()
                 if stall:
-                    stop.wait(60)
+                    stop.wait()
                 self.close_connection = True
             else:
                 self.wfile.write(body)

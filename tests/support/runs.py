@@ -176,7 +176,7 @@ def kill_all(folder: Path, *launcher: str, ready: Callable[[], bool]) -> None:
         one.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    _, alive = psutil.wait_procs(everyone, timeout=30)
+    _, alive = psutil.wait_procs(everyone, timeout=300)
     assert not alive
     assert not (folder / "data/model").exists()
 

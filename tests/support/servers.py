@@ -15,7 +15,7 @@ from tests.support.commands import start
 
 # A connection for each request, so that all of them are there at once; nobody waits for ever.
 LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
-SECONDS = 60
+SECONDS = 300
 
 
 class Server:

@@ -96,8 +96,9 @@ class Workplace:
             "PYTHONPATH": str(ROOT),
             "HF_HOME": str(folder / "cache"),
             "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_DOWNLOAD_TIMEOUT": "1",
-            "HF_HUB_ETAG_TIMEOUT": "1",
+            # A busy machine may keep even a hub on it waiting for seconds.
+            "HF_HUB_DOWNLOAD_TIMEOUT": "60",
+            "HF_HUB_ETAG_TIMEOUT": "60",
             "HF_ENDPOINT": "http://127.0.0.1:9",  # nobody listens on the discard port
         }
         self.dataset: dict[str, Any] = {"source": "pairs.jsonl"}
@@ -128,6 +129,10 @@ class Workplace:
             self.environment["HF_ENDPOINT"] = running.url
             yield running
 
+    def be_impatient(self) -> None:
+        """Let the client wait for a second: for a hub that would keep it waiting for ever."""
+        self.environment |= {"HF_HUB_DOWNLOAD_TIMEOUT": "1", "HF_HUB_ETAG_TIMEOUT": "1"}
+
     def run(self, name: str = "mine") -> subprocess.CompletedProcess[str]:
         params = {
             "dataset": name,
@@ -144,7 +149,7 @@ class Workplace:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
 
     def succeed(self) -> str:

@@ -19,7 +19,7 @@ WIDTH, MARGIN = 1100, 16
 INNER = WIDTH - 2 * MARGIN
 LABELS = 256  # width of the column with the files' names
 HEAD, ROW = 76, 21  # heights
-BOX = (272, 64)  # of a room
+BOX = (312, 64)  # of a room
 LANE = 20  # what a line that passes between boxes gets of the width
 LAYER = 124  # from one row of boxes to the next
 

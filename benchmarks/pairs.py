@@ -79,13 +79,14 @@ def choose_pairs(options: argparse.Namespace) -> Comparisons:
 
 
 def all_compared(groups: Sequence[Group]) -> Comparisons:
-    """Each answer of a group preferred to all that come after it."""
+    """Each answer of a group preferred to all that come after it; each group is of a prompt."""
     pairs = [
         (number, chosen, rejected)
         for number, group in enumerate(groups)
         for chosen, rejected in combinations(range(len(group.sequences)), 2)
     ]
-    return Comparisons(groups, np.array(pairs, dtype=np.int64))
+    found = np.array(pairs, dtype=np.int64)
+    return Comparisons(groups, found, found[:, 0])
 
 
 def draw_pairs(

@@ -210,7 +210,8 @@ def step(network: PreTrainedModel, folder: Path) -> str:
         if weight.dim() > 1:
             torch.nn.init.normal_(weight, std=0.1)
     groups = random_groups()
-    compared = Comparisons(groups, np.array([(i, 0, 1) for i in range(len(groups))]))
+    number = np.arange(len(groups))
+    compared = Comparisons(groups, np.array([(i, 0, 1) for i in number]), number)
     objective = Objective(
         compared,
         np.zeros(len(groups), np.float32),

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from reward.evaluation.depths import accuracy_by_depth
-from reward.evaluation.scores import numbered
 from reward.harness.errors import InputError
 from reward.harness.files import check_output, replacing, write_json
 from reward.harness.params import Params, Seconds, pick
@@ -22,7 +20,6 @@ from reward.scoring.processes import joined_processes
 from reward.scoring.quiet import quiet_transformers
 from reward.scoring.states import SETTINGS
 from reward.sources.backbones import Backbone, weights_folder
-from reward.tokens.records import Token
 from reward.training.frozen import write_frozen
 from reward.training.network import build_network
 from reward.training.settings import States
@@ -66,12 +63,14 @@ def states(params: StatesParams, tokens: Path, backbone: Path, states: Path, dep
                 f"the backbone {params.backbone} has no weights: set it to all, or choose another "
                 f"backbone."
             )
-        tables = {name: read_table(tokens / f"{name}.parquet") for name in ("train", "validation")}
-        sets = {name: read_comparisons(table) for name, table in tables.items()}
+        sets = {
+            name: read_comparisons(read_table(tokens / f"{name}.parquet"))
+            for name in ("train", "validation")
+        }
         with replacing(states) if state.is_main_process else nullcontext(states) as folder:
             tried, features = _compute(params.states, entry, backbone, device, sets, folder)
         if state.is_main_process:
-            write_json(depths, _depths(params.states, tried, features, tables, sets))
+            write_json(depths, _depths(params.states, tried, features, sets))
 
 
 def _write_nothing(states: Path, depths: Path) -> None:
@@ -112,18 +111,17 @@ def _depths(
     settings: States,
     tried: list[int],
     features: np.ndarray,
-    tables: dict[str, pa.Table],
     sets: dict[str, Comparisons],
 ) -> dict[str, Any]:
     """What the JSON file holds: what a head alone would get after each of the depths tried."""
-    prompts = numbered(tables["train"][Token.PROMPT_ID].to_numpy())
-    if not tried or len(np.unique(prompts)) < settings.folds:
+    training = sets["train"]
+    if not tried or len(np.unique(training.prompts)) < settings.folds:
         return {"depths": []}
-    pairs, sides = sets["train"].among(range(len(sets["train"].groups)))
+    pairs, sides = training.among(range(len(training.groups)))
     found = accuracy_by_depth(
         features,
         sides,
-        prompts[pairs],
+        training.prompts[pairs],
         depths=tried,
         folds=settings.folds,
         strength=settings.head_strength,

@@ -26,10 +26,13 @@ class Comparisons:
 
     pairs: int64 (pairs, 3), for each its group and the places of its chosen and its rejected side
         there. A group of one pair has its sequences in this order.
+    prompts: int64 (pairs,), which prompt each pair is of, numbered from 0. Pairs of one prompt need
+        not be in one group.
     """
 
     groups: Sequence[Group]
     pairs: NDArray[np.int64]
+    prompts: NDArray[np.int64]
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
@@ -57,7 +60,7 @@ class Comparisons:
         return found
 
 
-NONE = Comparisons((), np.empty((0, 3), dtype=np.int64))
+NONE = Comparisons((), np.empty((0, 3), dtype=np.int64), np.empty(0, dtype=np.int64))
 
 
 def read_comparisons(table: pa.Table) -> Comparisons:
@@ -98,7 +101,8 @@ def read_comparisons(table: pa.Table) -> Comparisons:
             groups.append(Group(tuple(answers), prefix))
         else:
             groups.append(Group.of(answers))
-    return Comparisons(groups, pairs)
+    prompts = table[Token.PROMPT_ID].combine_chunks().dictionary_encode().indices
+    return Comparisons(groups, pairs, prompts.to_numpy().astype(np.int64))
 
 
 def read_rating_gaps(table: pa.Table) -> np.ndarray:

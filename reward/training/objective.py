@@ -30,9 +30,9 @@ class Objective:
     ):
         self.compared, self.gaps = compared, gaps
         self.loss, self.centring_factor = loss, centring_factor
-        alike = np.ones(len(compared.groups))
-        weights = 1 / compared.sizes if weighting == "prompts" else alike
-        self._weights = weights[compared.pairs[:, 0]]  # float64 (pairs,)
+        sizes = np.bincount(compared.prompts)[compared.prompts]
+        alike = np.ones(len(sizes))
+        self._weights = 1 / sizes if weighting == "prompts" else alike  # float64 (pairs,)
 
     def weight(self, groups: Sequence[int]) -> float:
         """That of all pairs of some groups, which are named by their places in `compared`."""

@@ -9,10 +9,14 @@ from reward.tokens.records import Token
 A, B, C = [1, 2, 3], [1, 2, 4, 4], [1, 2, 5]
 
 
-def table(*pairs: tuple[list[int], list[int], float | None, float | None]) -> pa.Table:
+def table(
+    *pairs: tuple[list[int], list[int], float | None, float | None], prompts: str = ""
+) -> pa.Table:
+    """prompts: a letter for each pair; all of one prompt where there is none."""
     chosen, rejected, chosen_rating, rejected_rating = zip(*pairs, strict=True)
     return pa.table(
         {
+            Token.PROMPT_ID: [*(prompts or "p" * len(pairs))],
             Token.CHOSEN_IDS: pa.array(chosen),
             Token.REJECTED_IDS: pa.array(rejected),
             Token.PREFIX_LENGTH: [2 if pair[0] in (A, B, C) else 0 for pair in pairs],
@@ -83,6 +87,13 @@ def test_sides_of_some_groups_by_hand() -> None:
     assert sides.tolist() == [[0, 1], [2, 3], [2, 4]]
     rewards = [np.array([7.0, 8.0]), np.array([1.0, 2.0, 3.0]), np.array([9.0, 6.0])]
     assert compared.of_pairs(rewards).tolist() == [[7, 8], [1, 2], [9, 6], [1, 3]]
+
+
+def test_pairs_of_one_prompt_have_one_number_in_whatever_groups_they_are() -> None:
+    pairs = table((A, B, None, None), ([7], [8], 2, 1), (A, C, None, None), prompts="qpq")
+    compared = read_comparisons(pairs.slice(0))
+    assert compared.pairs[:, 0].tolist() == [0, 1, 2]
+    assert compared.prompts.tolist() == [0, 1, 0]
 
 
 def test_gaps_are_nan_where_a_rating_is_missing() -> None:

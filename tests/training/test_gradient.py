@@ -154,7 +154,8 @@ def test_each_answer_is_computed_once_and_in_pieces_the_prefix_once_a_piece(
 def test_comparisons_need_not_be_all(tmp_path: Path) -> None:
     """Best against worst of three, and a pair that stands twice."""
     groups = random_groups((3, 2))
-    compared = Comparisons(groups, np.array([[1, 1, 0], [0, 0, 2], [0, 0, 1], [0, 0, 2]]))
+    pairs = np.array([[1, 1, 0], [0, 0, 2], [0, 0, 1], [0, 0, 2]])
+    compared = Comparisons(groups, pairs, pairs[:, 0])
     network = random_network(SHARED["gpt2"], torch.float64)
     trainer = make_trainer(tmp_path, network, groups, compared=compared, centring_factor=0.1)
     trainer.training_step(network, [1, 0])

@@ -40,9 +40,9 @@ class Params(BaseModel):
     """Base of every parameter class: unknown keys are errors and values never change.
 
     The fields of a stage's own class are exactly the top-level keys of params.yaml that dvc.yaml
-    declares for that stage, and with train `report_to`, whose change reruns nothing. A number may
-    be spelled as a text, for `-S` of DVC writes 1e-5 as 1e-05, which YAML takes for one; true and
-    false are no numbers, nor are nan and inf.
+    declares for that stage, and `report_to` and `process_timeout` with the stages that read them,
+    whose change reruns nothing. A number may be spelled as a text, for `-S` of DVC writes 1e-5 as
+    1e-05, which YAML takes for one; true and false are no numbers, nor are nan and inf.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

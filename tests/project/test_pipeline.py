@@ -123,12 +123,13 @@ def test_learning_rate_reruns_what_follows_train(project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_where_training_is_reported_to_trains_nothing_again(project: Path) -> None:
+def test_what_is_no_part_of_the_result_trains_nothing_again(project: Path) -> None:
     trackers = [project / "tensorboard.py", project / "wandb.py"]  # which must be installed
     for tracker in trackers:
         tracker.touch()
     try:
-        assert ran(dvc(project, "exp", "run", "-S", "report_to=[tensorboard,wandb]")) == ["choose"]
+        changes = ("-S", "report_to=[tensorboard,wandb]", "-S", "process_timeout=1200")
+        assert ran(dvc(project, "exp", "run", *changes)) == ["choose"]
         dvc(project, "status", "--quiet")
     finally:
         for tracker in trackers:

@@ -15,8 +15,8 @@ from tests.support.models import make_model
 from tests.support.servers import SECONDS, Server, serving
 
 ROW = {"prompt": "Name a number.", "response": "Seven."}
-UPLOAD_SECONDS = 1.0
-MERGE_SECONDS = 1.5
+UPLOAD_SECONDS = 3.0
+MERGE_SECONDS = 3.0
 
 
 @pytest.fixture(scope="module")
@@ -110,11 +110,12 @@ def test_a_body_that_comes_slowly_is_refused_and_its_room_is_free(server: Server
                 answer = slow.recv(1 << 16)
             except TimeoutError:
                 slow.sendall(b" ")
-        assert time.monotonic() - began < UPLOAD_SECONDS + 5
-        assert answer.startswith(b"HTTP/1.1 408 ")
-        assert b"the body did not end in 1 seconds" in answer
+        assert time.monotonic() - began < SECONDS / 2
         slow.settimeout(SECONDS)
-        assert to_the_end(slow) == b""
+        answer += to_the_end(slow)  # head and body may come apart
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert b"the body did not end in %d seconds" % UPLOAD_SECONDS in answer
     assert server.metric("reward_waiting_requests") == 0
     assert server.metric("reward_held_bytes") == 0
 
@@ -153,14 +154,14 @@ def test_headers_that_do_not_end_close_the_connection(server: Server, sent: byte
                     slow.sendall(b"X: y\r\n")
             except OSError:
                 ended = True
-    assert UPLOAD_SECONDS / 2 < time.monotonic() - began < UPLOAD_SECONDS + 5
+    assert UPLOAD_SECONDS / 2 < time.monotonic() - began < SECONDS / 2
 
 
 def test_a_body_that_nobody_reads_does_not_keep_the_connection(server: Server) -> None:
     with closing(connect(server)) as slow:
         slow.sendall(head(1000).replace(b"/score", b"/nowhere"))
         assert slow.recv(1 << 16).startswith(b"HTTP/1.1 404 ")
-        assert seconds_until_closed(slow) < 2 * UPLOAD_SECONDS + 5
+        assert seconds_until_closed(slow) < SECONDS / 2
 
 
 def test_answers_that_nobody_fetches_do_not_keep_the_connection(server: Server) -> None:

@@ -25,13 +25,14 @@ from reward.harness.files import check_output, write_json
 from reward.harness.params import Params, Seconds, Seed, TokenBudget
 from reward.harness.results import write_metrics
 from reward.harness.tables import read_batches, read_table
-from reward.pairs.preference import Message, prompt_key
+from reward.pairs.preference import Message
 from reward.scoring.devices import best_device, keep_freed_memory
 from reward.scoring.processes import joined_processes
 from reward.scoring.quiet import quiet_transformers
 from reward.scoring.scorer import score_everywhere
 from reward.serving.model import RewardModel
 from reward.serving.questions import MANY, Question
+from reward.tokens.records import numbered
 
 BATCH_ROWS = 4096
 LONGEST = 100_000  # characters of a pair that is edited: each of its versions is tokenised whole
@@ -71,10 +72,11 @@ def checks(
             return
     # Within prompts, as rewards of different prompts have no common zero: that of two answers is
     # their margin / sqrt(2). A constant model has no spread: its changes stand as they are.
-    spread = float(np.sqrt((Scored.of(table).margin ** 2).mean() / 2)) or 1.0
+    scored = Scored.of(table)
+    spread = float(np.sqrt((scored.margin**2).mean() / 2)) or 1.0
     bootstrap = Bootstrap(settings.confidence, settings.resamples, params.seed)
-    answers = Answers.of(table, texts.prompt, texts.answer, texts.formats)
-    prompt = texts.prompt[list(texts.sample)]
+    answers = Answers.of(table, scored.prompt, texts.answer, texts.formats)
+    prompt = scored.prompt[list(texts.sample)]
     found = {
         "settings": settings.model_dump(),
         "best_of_n": gain_by_n(answers, bootstrap),
@@ -88,8 +90,7 @@ def checks(
 class Texts(NamedTuple):
     """What is kept of the validation pairs' texts, in the order of their scores."""
 
-    prompt: Array  # (pairs,), equal numbers are one prompt
-    answer: Array  # (pairs, 2), chosen first; equal numbers are one text
+    answer: Array  # (pairs, 2), chosen first; equal numbers are one text and one prompt
     formats: Array  # (pairs, 2, formats), bool
     sample: dict[int, dict[str, Any]]  # some pairs, by their row
 
@@ -102,8 +103,8 @@ def _read(path: Path, scores: pa.Table, sample: int, seed: int) -> Texts:
     rows = {name: row for row, name in enumerate(scores[Score.PAIR_ID].to_pylist())}
     draws = np.random.default_rng(seed)
     drawn = set(draws.choice(pairs, min(sample, pairs), replace=False).tolist())
-    numbers: dict[bytes, int] = {}
-    prompt, answer = np.zeros(pairs, int), np.zeros((pairs, 2), int)
+    prompts = scores[Score.PROMPT_ID].to_pylist()
+    names = [""] * (2 * pairs)  # of the answers: of the prompt, then of the text
     has = np.zeros((pairs, 2, len(markdown.NAMES)), bool)
     texts = {}
     for batch in read_batches(path, BATCH_ROWS, COLUMNS):
@@ -111,21 +112,15 @@ def _read(path: Path, scores: pa.Table, sample: int, seed: int) -> Texts:
             row = rows.get(pair["pair_id"])
             if row is None:
                 continue
-            key = prompt_key((turn["role"], turn["content"]) for turn in pair["prompt"])
-            prompt[row] = _number(numbers, key)
             for side, name in enumerate(("chosen", "rejected")):
-                answer[row, side] = _number(numbers, key, pair[name].encode())
+                text = blake2b(pair[name].encode(), digest_size=16).hexdigest()
+                names[2 * row + side] = prompts[row] + text
                 has[row, side] = markdown.formats(pair[name])
             said = [*(turn["content"] for turn in pair["prompt"]), pair["chosen"], pair["rejected"]]
             if row in drawn and sum(map(len, said)) <= LONGEST:
                 texts[row] = pair
-    return Texts(prompt, answer, has, dict(sorted(texts.items())))
-
-
-def _number(numbers: dict[bytes, int], *parts: bytes) -> int:
-    """The number of a text in several parts, the next one where it is new."""
-    digests = [blake2b(part, digest_size=16).digest() for part in parts]
-    return numbers.setdefault(b"".join(digests), len(numbers))
+    answer = numbered(pa.chunked_array([names])).reshape(pairs, 2)
+    return Texts(answer, has, dict(sorted(texts.items())))
 
 
 def _score(

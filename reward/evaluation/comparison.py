@@ -9,8 +9,9 @@ from scipy import stats
 
 from reward.evaluation.clusters import effective_prompts, per_prompt
 from reward.evaluation.metrics import credit, log_loss, mcnemar
-from reward.evaluation.scores import Array, Score, numbered
+from reward.evaluation.scores import Array, Score
 from reward.harness.errors import InputError
+from reward.tokens.records import numbered
 
 
 def match(*runs: pa.Table, intersection: bool) -> tuple[Array, ...]:
@@ -32,9 +33,9 @@ def match(*runs: pa.Table, intersection: bool) -> tuple[Array, ...]:
             "the revisions do not say which pairs are of one prompt, as their scores were made "
             "before that was recorded: run `dvc repro` on one of them."
         )
-    prompts = runs[knows][Score.PROMPT_ID].to_numpy()
+    prompts = numbered(runs[knows][Score.PROMPT_ID])
     if all(np.array_equal(ids[0], others) for others in ids):
-        return ids[0], numbered(prompts), *margins
+        return ids[0], prompts, *margins
     common = reduce(np.intersect1d, ids)
     if len(common) == 0:
         raise InputError(
@@ -50,7 +51,7 @@ def match(*runs: pa.Table, intersection: bool) -> tuple[Array, ...]:
     rows = [np.searchsorted(some, common) for some in ids]  # the first of each
     return (
         common,
-        numbered(prompts[rows[knows]]),
+        prompts[rows[knows]],
         *(margin[those] for margin, those in zip(margins, rows, strict=True)),
     )
 

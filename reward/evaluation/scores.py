@@ -1,6 +1,5 @@
 """The scores of a set of pairs: the records of data/scores and their arrays."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -10,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from reward.harness.errors import InputError
-from reward.tokens.records import Token
+from reward.tokens.records import Token, numbered
 
 Array = NDArray[Any]
 
@@ -71,11 +70,6 @@ def score_table(tokens: pa.Table, rewards: Array, bag_of_words: Array) -> pa.Tab
     )
 
 
-def numbered(names: Sequence[str] | Array) -> Array:
-    """A number for each name, int32, from 0 on in the order in which the names first come."""
-    return pa.array(names, pa.string()).dictionary_encode().indices.to_numpy()
-
-
 @dataclass(frozen=True)
 class Scored:
     """The columns of data/scores as arrays of shape (pairs,)."""
@@ -86,7 +80,7 @@ class Scored:
     rejected_tokens: Array
     rating_gap: Array  # chosen rating - rejected rating, float64; NaN where the pair has no ratings
     bag_of_words: Array  # margins of that baseline, float64
-    prompt: Array  # the number of its prompt, see `numbered`
+    prompt: Array  # the number of its prompt, int64
 
     @classmethod
     def of(cls, scores: pa.Table) -> Self:
@@ -113,7 +107,7 @@ class Scored:
             # Ratings are decimal fractions: without rounding, 3.4 - 2.4 is less than 1.
             np.round(ratings[0] - ratings[1], 9),
             column(Score.BAG_OF_WORDS_MARGIN, float),
-            numbered(scores[Score.PROMPT_ID].to_numpy()),
+            numbered(scores[Score.PROMPT_ID]),
         )
 
     @property

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from reward.harness.linked import linked
 from reward.scoring.groups import Group
-from reward.tokens.records import Token
+from reward.tokens.records import Token, numbered
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,7 @@ def read_comparisons(table: pa.Table) -> Comparisons:
             groups.append(Group(tuple(answers), prefix))
         else:
             groups.append(Group.of(answers))
-    prompts = table[Token.PROMPT_ID].combine_chunks().dictionary_encode().indices
-    return Comparisons(groups, pairs, prompts.to_numpy().astype(np.int64))
+    return Comparisons(groups, pairs, numbered(table[Token.PROMPT_ID]))
 
 
 def read_rating_gaps(table: pa.Table) -> np.ndarray:

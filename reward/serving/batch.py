@@ -108,7 +108,6 @@ class BatchScorer:
 
 def open_in_worker(folder: Path, **options: Any) -> "RewardModel":
     """RewardModel.open in a process that does nothing but score: quiet, and quick with memory."""
-
     from reward.scoring.devices import keep_freed_memory
     from reward.scoring.quiet import quiet_transformers
     from reward.serving.model import RewardModel  # imports torch, which takes seconds

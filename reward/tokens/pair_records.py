@@ -107,11 +107,9 @@ def encode(
                 counts[PROMPT_LEFT_OUT] += whole.prompt_left_out
                 counts[ANSWER_LEFT_OUT] += any(whole.answers_left_out[place] for place in places)
     kept = batch.filter(pa.array([row in records for row in range(len(batch))]))
-    in_order = [records[row] for row in sorted(records)]
-    ids = [
-        prompt_id((turn["role"], turn["content"]) for turn in prompts[row])
-        for row in sorted(records)
-    ]
+    rows_kept = sorted(records)
+    in_order = [records[row] for row in rows_kept]
+    ids = [prompt_id((turn["role"], turn["content"]) for turn in prompts[row]) for row in rows_kept]
     table = pa.record_batch(
         [
             kept["pair_id"],

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple, Self
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 
 class Token(StrEnum):
@@ -47,6 +49,11 @@ TOKENS = pa.schema(
         (Token.REJECTED_RATING, pa.float64()),
     ]
 )
+
+
+def numbered(names: pa.ChunkedArray) -> NDArray[np.int64]:
+    """A number for each of a column of texts, from 0 on in the order in which they first come."""
+    return names.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
 
 
 class TokenSettings(NamedTuple):

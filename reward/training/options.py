@@ -1,4 +1,4 @@
-"""`train` and `report_to` of params.yaml, and what RewardTrainer gets by them."""
+"""What RewardTrainer gets by `train` and `report_to` of params.yaml."""
 
 from collections.abc import Collection
 from pathlib import Path

@@ -25,8 +25,10 @@ README = (PROJECT / "README.md").read_text(encoding="utf-8")
 
 def in_terminal(folder: Path, columns: int, *arguments: str) -> list[str]:
     """The lines that DVC prints in a terminal so wide, without colours."""
-    command = shlex.join(["python", "-m", "dvc", *arguments])
-    done = execute(folder, "script", "-qec", f"stty cols {columns}; {command}", "/dev/null")
+    # COLUMNS and LINES, which pytest-xdist sets, would go before the terminal's own size.
+    command = shlex.join(["env", "-u", "COLUMNS", "-u", "LINES", "python", "-m", "dvc", *arguments])
+    size = f"stty rows 50 cols {columns}"
+    done = execute(folder, "script", "-qec", f"{size}; {command}", "/dev/null")
     assert done.returncode == 0, done.stdout
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.stdout).splitlines()
 

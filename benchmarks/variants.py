@@ -42,7 +42,8 @@ from reward.scoring.border import Border
 from reward.scoring.comparisons import NONE
 from reward.scoring.devices import best_device, device_name, keep_freed_memory, precision
 from reward.scoring.scorer import Scorer
-from reward.scoring.states import SETTINGS, Store, Writer, kept_tokens
+from reward.scoring.state_writer import Writer, kept_tokens
+from reward.scoring.states import SETTINGS, Store
 from reward.sources.backbones import Lora
 from reward.tokens.records import Token
 from reward.training.losses import bradley_terry

@@ -7,7 +7,7 @@ from pathlib import Path
 from reward.evaluation.settings import Checks, Evaluate
 from reward.harness.errors import InputError
 from reward.harness.files import write_json
-from reward.harness.params import Seconds, Seed, WholeFile, missing_key, pick
+from reward.harness.params import PUT_BACK, Seconds, Seed, WholeFile, missing_key, pick
 from reward.pairs.settings import Download, Split
 from reward.sources.backbones import Backbone
 from reward.sources.catalogue import DatasetEntry, Testset, TestsetName
@@ -51,7 +51,8 @@ def choose(params: ChooseParams, chosen: Path) -> None:
     backbone = pick(params.backbones, "backbone", params.backbone)
     for key in ("layers", "trained_layers"):  # optional to Backbone, and not to DVC
         if key not in backbone.model_fields_set:
-            raise InputError(missing_key(f"backbones.{params.backbone}.{key}"))
+            lacks = missing_key(f"backbones.{params.backbone}.{key}")
+            raise InputError(f"{lacks}; {PUT_BACK}.")
     write_json(chosen, {"dataset": params.dataset, "backbone": params.backbone})
 
 

@@ -21,9 +21,10 @@ from reward.harness.results import write_metrics, write_plot
 from reward.harness.tables import parquet_writer, read_table
 from reward.scoring.comparisons import Comparisons, read_comparisons
 from reward.scoring.devices import best_device, keep_freed_memory
+from reward.scoring.model_folder import open_model
 from reward.scoring.processes import joined_processes
 from reward.scoring.quiet import quiet_transformers
-from reward.scoring.scorer import Scorer, open_model, score_everywhere
+from reward.scoring.scorer import Scorer, score_everywhere
 from reward.scoring.states import Store
 
 VALIDATION = "validation"

@@ -122,36 +122,29 @@ def load_params(kind: type[P], path: Path = FILE) -> P:
         return kind.model_validate(values)
     except ValidationError as error:
         problems = error.errors()
-        sentences = [_sentence(problem, path) for problem in problems[:MOST_PROBLEMS]]
+        parts = [_problem(problem, path) for problem in problems[:MOST_PROBLEMS]]
         if len(problems) > MOST_PROBLEMS:
-            sentences.append(f"There are {len(problems) - MOST_PROBLEMS} more.")
-        raise InputError(" ".join(sentences)) from None
+            parts.append(f"there are {len(problems) - MOST_PROBLEMS} more")
+        raise InputError(f"{'; '.join(parts)}; {PUT_BACK}.") from None
 
 
-def _sentence(problem: Any, path: Path) -> str:
+def _problem(problem: Any, path: Path) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "missing":
         return missing_key(key, path)
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, UnknownKeyError):
-        return unknown_key(f"{key}.{cause.key}".removeprefix("."), cause.known, path)
+        choices = _choices(cause.key, cause.known)
+        key = _short(f"{key}.{cause.key}".removeprefix("."))
+        return f"{path} has an unknown key {key} ({choices}): correct its spelling or remove it"
     rule = problem["msg"].removeprefix("Value error, ")
     where = f"{key}={_short(repr(problem['input']))} in {path}" if key else str(path)
-    return f"{where} is not valid: {rule}."
+    return f"{where} is not valid: {rule}"
 
 
 def missing_key(key: str, path: Path = FILE) -> str:
-    """What there is to say of a key that params.yaml lacks."""
-    return f"{path} has no {key}: add it."
-
-
-def unknown_key(key: str, known: Iterable[str], path: Path = FILE) -> str:
-    """What there is to say of a key that does not exist; `known` are the keys of its section."""
-    choices = _choices(key.rpartition(".")[2], known)
-    return (
-        f"{path} has an unknown key {_short(key)} ({choices}): correct its spelling or remove it; "
-        f"{PUT_BACK}."
-    )
+    """What there is to say of a key that params.yaml lacks, but for the way back."""
+    return f"{path} has no {key}: add it"
 
 
 def _short(value: str) -> str:

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from reward.harness.errors import InputError
+from reward.scoring.groups import Group
 from reward.scoring.head import head_names
 from reward.scoring.internals import layers_of
 
@@ -112,6 +114,33 @@ class Border:
 def states_in(output: Any) -> Tensor:
     """The hidden states in what a layer gives: a tensor, or the first of several parts."""
     return output[0] if isinstance(output, tuple) else output
+
+
+def stored_row(groups: Sequence[Group], known: int, device: torch.device) -> Tensor | None:
+    """The stored states of a laid-out row, (1, row, width), but for its `known` first tokens."""
+    parts = [part for group in groups for part in group.states]
+    return _tensor(np.concatenate(parts)[known:], device)[None] if parts else None
+
+
+def stored_rows(groups: Sequence[Group], longest: int, device: torch.device) -> Tensor | None:
+    """The stored states of padded rows, (answers, longest, width)."""
+    answers = [
+        _tensor(np.concatenate([group.states[0], own]), device)
+        for group in groups
+        for own in group.states[1:]
+    ]
+    if not answers:
+        return None
+    rows = answers[0].new_zeros(len(answers), longest, answers[0].shape[1])
+    for row, answer in zip(rows, answers, strict=True):
+        row[: len(answer)] = answer
+    return rows
+
+
+def _tensor(states: np.ndarray, device: torch.device) -> Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(states))
+    # NumPy has no bfloat16, whose bits are stored as whole numbers.
+    return (tensor.view(torch.bfloat16) if tensor.dtype == torch.int16 else tensor).to(device)
 
 
 def _leaves(tensor: Tensor) -> Iterator[Tensor]:

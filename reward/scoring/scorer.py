@@ -4,7 +4,6 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,16 +11,14 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 from tqdm import tqdm
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
-from reward.harness.errors import InputError, first_line
+from reward.harness.errors import InputError
 from reward.scoring.attention import ATTENTION
-from reward.scoring.border import Border
-from reward.scoring.devices import precision
+from reward.scoring.border import Border, stored_row, stored_rows
 from reward.scoring.groups import Group, micro_batches, shares
 from reward.scoring.head import Head
 from reward.scoring.internals import (
@@ -33,7 +30,6 @@ from reward.scoring.internals import (
 )
 from reward.scoring.layers import OtherFormError, fuse_gelu, last_feed_forward, only_scored
 from reward.scoring.layout import Layout, PrefixCache, scored_position, use_layout
-from reward.scoring.settings import check_folder
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +176,7 @@ class Scorer:
         if self.shared:
             layout = Layout(groups, self.pad_token_id, device, cache)
             if self.border:
-                self.border.given = _in_one_row(groups, layout.known, device)
+                self.border.given = stored_row(groups, layout.known, device)
             with use_layout(layout):
                 model(input_ids=layout.input_ids, position_ids=layout.position_ids, use_cache=False)
             return self.head.rewards[0, layout.ends, 0]
@@ -193,7 +189,7 @@ class Scorer:
             row[: len(sequence)] = sequence
         mask = np.arange(rows.shape[1]) < np.array(lengths)[:, None]
         if self.border:
-            self.border.given = _in_rows(groups, rows.shape[1], device)
+            self.border.given = stored_rows(groups, rows.shape[1], device)
         output = model(
             input_ids=torch.from_numpy(rows).to(device),
             attention_mask=torch.from_numpy(mask.astype(np.int64)).to(device),
@@ -299,33 +295,6 @@ def _alone(group: Group) -> list[Group]:
     return [group.part(i, i + 1) for i in range(len(group.sequences))]
 
 
-def _in_one_row(groups: Sequence[Group], known: int, device: torch.device) -> Tensor | None:
-    """The stored states of a laid-out row, (1, row, width), but for its `known` first tokens."""
-    parts = [part for group in groups for part in group.states]
-    return _tensor(np.concatenate(parts)[known:], device)[None] if parts else None
-
-
-def _in_rows(groups: Sequence[Group], longest: int, device: torch.device) -> Tensor | None:
-    """The stored states of padded rows, (answers, longest, width)."""
-    answers = [
-        _tensor(np.concatenate([group.states[0], own]), device)
-        for group in groups
-        for own in group.states[1:]
-    ]
-    if not answers:
-        return None
-    rows = answers[0].new_zeros(len(answers), longest, answers[0].shape[1])
-    for row, answer in zip(rows, answers, strict=True):
-        row[: len(answer)] = answer
-    return rows
-
-
-def _tensor(states: np.ndarray, device: torch.device) -> Tensor:
-    tensor = torch.from_numpy(np.ascontiguousarray(states))
-    # NumPy has no bfloat16, whose bits are stored as whole numbers.
-    return (tensor.view(torch.bfloat16) if tensor.dtype == torch.int16 else tensor).to(device)
-
-
 def score_everywhere(
     scorer: Scorer, groups: Sequence[Group], budget: int, progress: str | None
 ) -> list[np.ndarray]:
@@ -344,33 +313,3 @@ def score_everywhere(
     scored = list(zip(mine, rewards, strict=True))
     everything = dict(gather_object(scored))
     return [everything[i] for i in range(len(groups))]
-
-
-def open_model(folder: Path, device: torch.device) -> PreTrainedModel:
-    """A reward model that train wrote, or any sequence classifier with one label, to score with.
-
-    Its number format is that of a model that is not trained: `frozen` of reward.scoring.devices.
-
-    Raises InputError where the folder holds no model or a model without a trained head.
-    """
-    check_folder(folder)
-    try:
-        network, loading = AutoModelForSequenceClassification.from_pretrained(
-            folder,
-            dtype=precision(device).frozen,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise InputError(
-            f"{folder} holds no sequence classifier that can be opened ({first_line(error)}): name "
-            f"the folder of a model, such as the one that train wrote."
-        ) from None
-    if loading["missing_keys"] or network.config.num_labels != 1:
-        raise InputError(
-            f"{folder} is no reward model ({network.config.num_labels} labels, weights missing: "
-            f"{', '.join(sorted(loading['missing_keys'])) or 'none'}): name a sequence classifier "
-            f"with one label, such as the one that train wrote."
-        )
-    return network.to(device).eval()

@@ -11,7 +11,8 @@ from reward.harness.params import TokenBudget
 from reward.pairs.preference import UnusableError
 from reward.scoring.devices import best_device
 from reward.scoring.groups import Group
-from reward.scoring.scorer import Scorer, open_model
+from reward.scoring.model_folder import open_model
+from reward.scoring.scorer import Scorer
 from reward.scoring.settings import RewardSettings
 from reward.serving.options import check_normalisable, choose_settings
 from reward.serving.questions import Question

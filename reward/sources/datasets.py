@@ -1,8 +1,9 @@
 """Where pairs come from: files on this machine or a dataset repository of the hub."""
 
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,6 +17,8 @@ from reward.sources.catalogue import Dataset
 from reward.sources.layouts import Layout, choose, find_layout
 from reward.sources.places import is_path, is_pattern
 
+# What the numbered files of a split are called: train-00000-of-00002.parquet.
+SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\b")
 NAMED = 5  # files of a split that are named on stderr
 
 
@@ -40,7 +43,8 @@ def open_dataset(entry: Dataset) -> Source:
     (reward.sources.layouts says how they are found).
 
     Raises InputError naming what there is where the file, repository, revision, configuration or
-    split does not exist.
+    split does not exist, and where a split that the entry names no files of has numbered files and
+    some numbers are missing.
     """
     if not is_path(entry.source):
         return _hub(entry)
@@ -95,10 +99,27 @@ def _card(folder: Path) -> dict[str, Any]:
         ) from None
 
 
+def _check_numbers(source: str, names: Collection[str]) -> None:
+    """Raises InputError where files are numbered and there are fewer than their names say."""
+    numbers: dict[tuple[str, str], set[str]] = {}
+    for name in names:
+        if shard := SHARD.match(name):
+            numbers.setdefault((shard[1], shard[3]), set()).add(shard[2])
+    for (name, count), there in numbers.items():
+        if len(there) < int(count):
+            raise InputError(
+                f"The dataset {source} has only {len(there)} of the {int(count)} files "
+                f"{name}-*-of-{count}: add the others, or name those that are to be read as "
+                f"`data_files` in its entry of params.yaml."
+            )
+
+
 def _chosen(entry: Dataset, layout: Layout) -> str:
     """The split that is read; what was chosen among several files is told."""
     split = choose(layout.splits, entry.split, "split", entry.source)
     names = layout.splits[split]
+    if entry.data_files is None:
+        _check_numbers(entry.source, names)
     if len(names) > 1 or layout.config or layout.left_out:
         config = f"configuration {layout.config}, " if layout.config else ""
         folders = {PurePosixPath(name).parent for name in names}

@@ -14,7 +14,8 @@ from reward.harness.files import write_json
 from reward.scoring.border import Border
 from reward.scoring.comparisons import Comparisons
 from reward.scoring.scorer import Scorer
-from reward.scoring.states import SETTINGS, Writer, kept_tokens
+from reward.scoring.state_writer import Writer, kept_tokens
+from reward.scoring.states import SETTINGS
 
 
 def write_frozen(

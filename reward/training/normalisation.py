@@ -7,7 +7,8 @@ import numpy as np
 from reward.harness.errors import InputError
 from reward.scoring.comparisons import Comparisons
 from reward.scoring.devices import best_device
-from reward.scoring.scorer import Scorer, open_model
+from reward.scoring.model_folder import open_model
+from reward.scoring.scorer import Scorer
 from reward.scoring.settings import RewardSettings, write_settings
 from reward.scoring.states import Store
 from reward.tokens.records import TokenSettings

@@ -21,7 +21,8 @@ from reward.harness.params import load_params
 from reward.pairs.preference import UnusableError
 from reward.score import score
 from reward.scoring.comparisons import read_comparisons
-from reward.scoring.scorer import Scorer, open_model
+from reward.scoring.model_folder import open_model
+from reward.scoring.scorer import Scorer
 from reward.serving.model import RewardModel
 from reward.serving.questions import read_question
 from stages.download import DownloadParams, download

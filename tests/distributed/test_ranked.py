@@ -11,7 +11,8 @@ import torch
 from reward.evaluation.scores import Score
 from reward.scoring.comparisons import read_comparisons
 from reward.scoring.groups import Group
-from reward.scoring.scorer import Scorer, open_model
+from reward.scoring.model_folder import open_model
+from reward.scoring.scorer import Scorer
 from reward.tokens.records import Token
 from tests.support.fsdp import SETTINGS
 from tests.support.runs import (

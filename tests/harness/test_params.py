@@ -76,7 +76,7 @@ GOOD = "seed: 1\nsection: {rate: 0.5}\n"
         ("seed: " + "[" * 5000, "params.yaml is nested deeper than anybody reads: correct it."),
         ("? [1, 2]\n: 3\n", "Line 1 of params.yaml is not valid YAML (found unhashable key"),
         ("? {1: 2}\n: 3\n", "Line 1 of params.yaml is not valid YAML (found unhashable key"),
-        ("seed: 1\n", "params.yaml has no section: add it."),
+        ("seed: 1\n", "params.yaml has no section: add it; `git show"),
         (
             "seed: 1\nsection: {rate: 1, raet: 2}\n",
             "params.yaml has an unknown key section.raet",

@@ -1,4 +1,4 @@
-"""reward/scoring/states.py: states of hidden layers, as they are stored and as they are used."""
+"""reward/scoring/states.py, state_writer.py: states of hidden layers, stored and used."""
 
 import logging
 from collections import namedtuple
@@ -15,7 +15,8 @@ from reward.scoring.border import Border
 from reward.scoring.comparisons import Comparisons
 from reward.scoring.groups import Group
 from reward.scoring.scorer import Scorer
-from reward.scoring.states import Store, kept_tokens
+from reward.scoring.state_writer import kept_tokens
+from reward.scoring.states import Store
 from tests.support.networks import PADDED, SHARED, random_groups, random_network
 from tests.support.stored import store_of
 

@@ -99,6 +99,21 @@ def test_files_of_several_folders_are_not_read_together_without_a_word(
     assert capsys.readouterr().err == ""
 
 
+def test_a_numbered_file_that_is_missing_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = [f"data/train-0000{number}-of-00003-{number}f.parquet" for number in range(3)]
+    other = ["data/test-00000-of-00001.parquet", *(f"x-0000{n}-of-00002.parquet" for n in (1, 2))]
+    assert files(monkeypatch, [*train, *other], {}, split="train") == train
+    there = [*train[::2], *other]
+    with pytest.raises(InputError) as caught:
+        files(monkeypatch, there, {}, split="train")
+    assert str(caught.value) == (
+        "The dataset someone/pairs has only 2 of the 3 files data/train-*-of-00003: add the "
+        "others, or name those that are to be read as `data_files` in its entry of params.yaml."
+    )
+    assert files(monkeypatch, there, {}, split="test") == other[:1]
+    assert files(monkeypatch, there, {}, data_files="data/train-*") == train[::2]
+
+
 def test_a_folder_is_read_as_a_repository_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from reward.harness.errors import InputError
-from reward.harness.params import load_params
+from reward.harness.params import PUT_BACK, load_params
 from stages.choose import ChooseParams, choose
 from tests.support.pipeline import PIPELINE, PROJECT
 from tests.support.runs import read_params, write_params
@@ -67,7 +67,7 @@ def changed(folder: Path, **changes: Any) -> Path:
         ),
         ({"backbone": "x" * 999}, f"backbone={'x' * 200}... is not an entry of backbones in"),
         ({"trian": {}}, "has an unknown key trian (did you mean train? there are: backbone,"),
-        ({"train": None}, "params.yaml has no train: add it."),
+        ({"train": None}, "params.yaml has no train: add it; `git"),
         ({"train": 3}, "train=3 in params.yaml is not valid: Input should be a valid dictionary"),
         (
             {"train__loss": "plackettluce"},
@@ -77,7 +77,7 @@ def changed(folder: Path, **changes: Any) -> Path:
         ({"testsets__My set": {"source": "x"}}, "My set"),
         ({"max_length": 15}, "max_length=15 in params.yaml is not valid: Input should be greater"),
         ({"train__epoch": 3}, "has an unknown key train.epoch (did you mean epochs? there are"),
-        ({"train__epochs": None}, "params.yaml has no train.epochs: add it."),
+        ({"train__epochs": None}, "params.yaml has no train.epochs: add it; `git"),
         ({"train__micro_batch_tokens": 9}, "train.micro_batch_tokens=9 in params.yaml is not"),
         ({"states__micro_batch_tokens__gpu": 9}, "has an unknown key states.micro_batch_tokens.gp"),
         ({"download__quality__ties": 9}, "has an unknown key download.quality.ties (did you mean"),
@@ -87,7 +87,10 @@ def changed(folder: Path, **changes: Any) -> Path:
             {"backbones__tiny__lora": {"rnk": 1}},
             "unknown key backbones.tiny.lora.rnk (did you mean",
         ),
-        ({"backbones__tiny__layers": None}, "params.yaml has no backbones.tiny.layers: add it."),
+        (
+            {"backbones__tiny__layers": None},
+            "params.yaml has no backbones.tiny.layers: add it; `gi",
+        ),
     ],
 )
 def test_a_wrong_name_or_value_is_one_sentence(
@@ -98,7 +101,7 @@ def test_a_wrong_name_or_value_is_one_sentence(
         choose(load_params(ChooseParams, path), tmp_path / "chosen.json")
     said = str(caught.value).replace(str(path), "params.yaml")
     assert sentence in said
-    assert said.endswith(".")
+    assert said.endswith(f"; {PUT_BACK}.")
     assert "\n" not in said
     assert not (tmp_path / "chosen.json").exists()
 

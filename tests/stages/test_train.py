@@ -15,7 +15,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from reward.harness.params import load_params
 from reward.harness.results import rounded
 from reward.scoring.comparisons import read_comparisons
-from reward.scoring.scorer import Scorer, open_model
+from reward.scoring.model_folder import open_model
+from reward.scoring.scorer import Scorer
 from reward.tokens.records import Token
 from reward.training import trainer
 from reward.training.network import build_network

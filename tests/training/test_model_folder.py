@@ -10,7 +10,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
-from reward.scoring.scorer import Scorer, open_model
+from reward.scoring.model_folder import open_model
+from reward.scoring.scorer import Scorer
 from reward.sources.backbones import Lora
 from reward.training.model_folder import open_tokenizer, save_tokenizer, save_trained
 from tests.support.models import TINY

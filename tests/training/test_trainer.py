@@ -12,7 +12,8 @@ from transformers import TrainingArguments
 
 from reward.harness.errors import InputError
 from reward.scoring.head import head_names
-from reward.scoring.scorer import Scorer, open_model
+from reward.scoring.model_folder import open_model
+from reward.scoring.scorer import Scorer
 from reward.sources.backbones import Lora
 from reward.training import checkpoints
 from reward.training.checkpoints import latest

@@ -93,10 +93,11 @@ def test_a_stage_that_was_ended_anywhere_leaves_nothing_half_and_runs_again(
 ) -> None:
     expected = hashes(place, stage)
     assert len(expected) == len(written(stage))
-    clear(place, stage)
-    whole = forks.run(place, options(stage))
-    assert whole.status == 0, whole.errors
-    assert hashes(place, stage) == expected
+    for _ in range(2):  # the second one finds all modules imported, as those that follow
+        clear(place, stage)
+        whole = forks.run(place, options(stage))
+        assert whole.status == 0, whole.errors
+        assert hashes(place, stage) == expected
     chosen = points(whole, number)
     assert len(chosen) >= 3
     went_on = 0

@@ -1,8 +1,9 @@
 """Runs a stage again and again in forks of one process, each of which can be ended on its way.
 
 A stage takes seconds to import and a tenth of one to run on a few pairs: forks of a process that
-has imported it make hundreds of kills affordable. `python tests/support/forks.py MODULE` is that
-process. It reads requests and writes answers, one JSON object a line.
+has imported it, and after the first run all that this has imported on its way, make hundreds of
+kills affordable. `python tests/support/forks.py MODULE` is that process. It reads requests and
+writes answers, one JSON object a line.
 """
 
 import importlib
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,10 +81,16 @@ def serve(module: str) -> None:
         request = json.loads(line)
         folder = Path(request["folder"])
         log, errors = folder / "operations.log", folder / "stderr.log"
+        modules = folder / "modules.log"
         child = os.fork()
         if not child:
-            _be_the_stage(module, request, log, errors)
+            _be_the_stage(module, request, log, errors, modules)
         _, status = os.waitpid(child, 0)
+        if modules.exists():
+            for name in modules.read_text(encoding="utf-8").split():
+                with suppress(ImportError):
+                    importlib.import_module(name)
+            modules.unlink()
         answer = {
             "status": os.waitstatus_to_exitcode(status),
             "operations": log.read_text(encoding="utf-8").splitlines(),
@@ -91,7 +99,10 @@ def serve(module: str) -> None:
         print(json.dumps(answer), flush=True)
 
 
-def _be_the_stage(module: str, request: dict[str, Any], log: Path, errors: Path) -> None:
+def _be_the_stage(
+    module: str, request: dict[str, Any], log: Path, errors: Path, modules: Path
+) -> None:
+    known = {*sys.modules, module}
     os.chdir(request["folder"])
     os.environ["DVC_ROOT"] = request["folder"]
     os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
@@ -117,6 +128,7 @@ def _be_the_stage(module: str, request: dict[str, Any], log: Path, errors: Path)
             sys.excepthook(*sys.exc_info())
         sys.stdout.flush()
         sys.stderr.flush()
+    modules.write_text(" ".join(name for name in sys.modules if name not in known), "utf-8")
     os._exit(code)
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from reward.harness.params import load_params
+from reward.harness.params import PUT_BACK, load_params
 from reward.harness.results import rounded
 from reward.scoring.comparisons import read_comparisons
 from reward.scoring.model_folder import open_model
@@ -138,7 +138,7 @@ def test_a_tracker_that_is_not_installed_ends_train_before_its_work(
     assert process.returncode == 1
     assert errors == (
         "train: report_to=['dvclive'] in params.yaml is not valid: dvclive must be installed for "
-        "that; run `pip install dvclive`, or set report_to to none.\n"
+        f"that; run `pip install dvclive`, or set report_to to none; {PUT_BACK}.\n"
     )
     assert not (folder / "logs").exists()
 

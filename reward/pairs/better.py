@@ -6,7 +6,7 @@ from reward.pairs.first_rows import FirstRows
 from reward.pairs.labels import Labels, votes_of
 from reward.pairs.matching import attributes, find_branches, find_items
 from reward.pairs.nested import as_list, plain_spelling, value_at
-from reward.pairs.preference import is_number
+from reward.pairs.preference import is_number, to_float
 from reward.pairs.reading import Reading
 from reward.sources.catalogue import Dataset
 
@@ -90,7 +90,7 @@ def _by_strength(entry: Dataset, columns: dict[str, str], first: FirstRows) -> F
     one, two = columns["response_1"], columns["response_2"]
     low, high = (one, two) if lower else (two, one)
     number = columns["strength"]
-    values = [float(value) for value in first.values(number) if is_number(value)]
+    values = [to_float(value) for value in first.values(number) if is_number(value)]
     one_sign = not any(value < 0 for value in values)
     if (
         entry.better is None

@@ -16,7 +16,7 @@ from reward.pairs.matching import (
     nested_scores,
 )
 from reward.pairs.nested import plain_spelling, spread, value_at
-from reward.pairs.preference import is_number
+from reward.pairs.preference import is_number, to_float
 from reward.pairs.transcripts import conversation_messages, is_transcript
 from reward.sources.catalogue import Dataset
 
@@ -148,7 +148,7 @@ def _is_said_otherwise(entry: Dataset, strength: dict[str, str], first: FirstRow
     if "strength" in entry.columns:
         return False
     numbers = [number for number in first.values(strength["strength"]) if is_number(number)]
-    has_sign = any(float(number) < 0 for number in numbers)
+    has_sign = any(to_float(number) < 0 for number in numbers)
     for name in ("labels",) if has_sign else ("labels", "scored-lists", "scores"):
         found, missing = match(name, entry, first)
         if missing or not _fit(name, entry, found, first):

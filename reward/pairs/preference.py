@@ -102,10 +102,7 @@ def rating(value: object, column: str | None = None) -> float | None:
         return None
     if not isinstance(value, int | float | str) or not is_number(value):
         raise UnusableError("rating_not_a_number", column, value)
-    try:
-        number = float(value)
-    except OverflowError:  # JSON's integers have no largest one
-        number = math.inf
+    number = to_float(value)
     if math.isinf(number):
         raise UnusableError("rating_not_a_number", column, value)
     if abs(number) > MOST_RATING:
@@ -118,6 +115,14 @@ def is_number(value: object) -> bool:
     if isinstance(value, str):
         return NUMBER.fullmatch(value.strip()) is not None
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def to_float(value: int | float | str) -> float:
+    """What `is_number` takes for a number, infinite where it is beyond all floats."""
+    try:
+        return float(value)
+    except OverflowError:  # JSON's integers have no largest one
+        return math.inf if int(value) > 0 else -math.inf
 
 
 def yes_or_no(value: object) -> object:

@@ -235,7 +235,7 @@ def check_pair(pair: Preference, quality: dict[str, Any]) -> None:
     assert batch.schema == SCHEMA
     batch.validate(full=True)
     (row,) = batch.to_pylist()
-    assert row["prompt"][-1]["role"] == "user"
+    assert row["prompt"][-1]["role"] in ("user", "tool")
     assert len(pair.pair_id) == 32
     for rating in (pair.chosen_rating, pair.rejected_rating):
         assert rating is None or math.isfinite(rating)

@@ -247,6 +247,7 @@ def test_a_mean_that_overflows_is_no_rating(weights: dict[str, float], reason: s
         (None, "missing_rating"),
         ("2", ("second", "first", 2.0)),
         ("two", "rating_not_a_number"),
+        (-(10**400), "rating_not_a_number"),  # more than a float holds
     ],
 )
 def test_strength(tmp_path: Path, strength: Any, expected: str | tuple[str, str, float]) -> None:

@@ -218,9 +218,11 @@ def test_rows_give_valid_pairs_or_reasons(count: int) -> None:
             compare=st.sampled_from([None, "all", "best-worst"]),
             quality=qualities,
         )
-    # Neither of them is most of what was seen.
-    assert outcomes["sentence"] < count / 4
-    assert min(outcomes["UnusableError"], outcomes["Preference"]) > count / 4
+    assert min(outcomes["UnusableError"], outcomes["Preference"]) > 0
+    if count > QUICK:  # a few examples may be much alike
+        # Neither of them is most of what was seen.
+        assert outcomes["sentence"] < count / 4
+        assert min(outcomes["UnusableError"], outcomes["Preference"]) > count / 4
 
 
 def check_pair(pair: Preference, quality: dict[str, Any]) -> None:

@@ -9,7 +9,8 @@ from hypothesis import settings
 from tests.support.workplace import Workplace
 
 # A busy machine must not fail a property, and a property must not fail on one run in a hundred:
-# the examples are the same in every run and take as long as they take.
+# the examples have the same seed in every run and take as long as they take. (Constants in the
+# source of loaded modules are among them, so that a change of code can change them.)
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
